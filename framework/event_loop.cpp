@@ -1,0 +1,303 @@
+#include "framework/event_loop.h"
+
+#include <uv.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <thread>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "framework/inbox.h"
+#include "framework/require.h"
+#include "framework/timer_queue.h"
+
+// Every function that libuv calls is noexcept: an exception that leaves a callback ends the program
+// where it was thrown, with its type, its text and its stack, and never unwinds through C.
+
+namespace unirun {
+namespace {
+
+// libuv fails here only for want of descriptors or memory, or on a broken promise of the caller.
+void check(int result, const char* what) noexcept {
+  if (result >= 0) return;
+  std::fprintf(stderr, "event loop: %s: %s\n", what, uv_strerror(result));
+  std::abort();
+}
+
+constexpr int uv_events(Interest interest) {
+  const auto bits = static_cast<unsigned>(interest);
+  return ((bits & 1u) != 0 ? UV_READABLE : 0) | ((bits & 2u) != 0 ? UV_WRITABLE : 0);
+}
+
+constexpr Interest interest_in(int events) {
+  return static_cast<Interest>(((events & UV_READABLE) != 0 ? 1 : 0) |
+                               ((events & UV_WRITABLE) != 0 ? 2 : 0));
+}
+
+// A watch as the loop keeps it.
+class Watched {
+ public:
+  virtual ~Watched() = default;
+  virtual void end() noexcept = 0;  // Deletes it, once libuv has let go of the handle.
+};
+
+// A uv handle and the function that it calls. The function goes as soon as the watch ends, or when
+// it returns if it has ended its own watch.
+template <class Handle, class... Arguments>
+class WatchedHandle : public Watched {
+ public:
+  explicit WatchedHandle(std::function<void(Arguments...)> a_function)
+      : function_(std::move(a_function)) {
+    handle.data = this;
+  }
+
+  void call(Arguments... arguments) noexcept {
+    calling_ = true;
+    function_(arguments...);
+    calling_ = false;
+    if (ended_) function_ = nullptr;
+  }
+
+  void end() noexcept override {
+    ended_ = true;
+    uv_close(reinterpret_cast<uv_handle_t*>(&handle), [](uv_handle_t* closed) noexcept {
+      delete static_cast<WatchedHandle*>(closed->data);
+    });
+    if (!calling_) function_ = nullptr;
+  }
+
+  [[nodiscard]] bool ended() const { return ended_; }
+
+  Handle handle{};
+
+ private:
+  std::function<void(Arguments...)> function_;
+  bool calling_ = false;
+  bool ended_ = false;
+};
+
+using WatchedSignal = WatchedHandle<uv_signal_t>;
+
+class WatchedDescriptor final : public WatchedHandle<uv_poll_t, Interest> {
+ public:
+  WatchedDescriptor(std::function<void(Interest)> function, Interest interest)
+      : WatchedHandle(std::move(function)), interest_(interest) {}
+
+  void start() noexcept {
+    check(uv_poll_start(&handle, uv_events(interest_), on_event), "uv_poll_start");
+  }
+
+ private:
+  static void on_event(uv_poll_t* handle, int status, int events) noexcept {
+    auto& self = static_cast<WatchedDescriptor&>(*static_cast<WatchedHandle*>(handle->data));
+    if (status == 0) return self.call(interest_in(events));
+    // POLLERR: libuv has stopped watching. Say that it is ready, so that a read or a write shows
+    // the error, and go on for as long as the watch lives.
+    self.call(self.interest_);
+    if (!self.ended()) self.start();
+  }
+
+  const Interest interest_;
+};
+
+// Work for a thread of libuv's pool. The threads (four, or UV_THREADPOOL_SIZE) are made at first
+// use. We do not set that variable: the environment is our children's too, and setenv() is no call
+// for a program with threads.
+struct BlockingWork {
+  uv_work_t request{};
+  std::function<void()> work;
+  std::function<void()> done;
+  std::unordered_set<BlockingWork*>* pending = nullptr;
+  const bool* loop_ends = nullptr;
+};
+
+}  // namespace
+
+struct EventLoop::Impl {
+  uv_loop_t loop{};
+  uv_async_t wake{};
+  uv_timer_t timer{};      // Fires for the first deadline of all.
+  uv_prepare_t prepare{};  // Sets `timer`, once a turn, just before the loop waits.
+  const Clock& clock;
+
+  TimerQueue timers;
+  std::vector<TimerId> due;  // Kept for its memory.
+  Instant armed_for = Instant::max();
+
+  Inbox<std::function<void()>> posted;
+  std::atomic<std::thread::id> thread{std::this_thread::get_id()};
+
+  // A watch may outlive its loop: its Registration then finds `live` gone.
+  std::shared_ptr<Impl*> live = std::make_shared<Impl*>(this);
+  std::unordered_set<Watched*> watches;
+  std::unordered_set<BlockingWork*> blocking;
+  bool ends = false;
+
+  explicit Impl(const Clock& a_clock);
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  void fire_due();
+  void arm();
+  void run_posted();
+  void post(std::function<void()> function);
+
+  Watch keep(Watched* watched);
+};
+
+EventLoop::Impl::Impl(const Clock& a_clock) : clock(a_clock) {
+  check(uv_loop_init(&loop), "uv_loop_init");
+  check(uv_async_init(
+            &loop, &wake,
+            [](uv_async_t* async) noexcept { static_cast<Impl*>(async->data)->run_posted(); }),
+        "uv_async_init");
+  check(uv_timer_init(&loop, &timer), "uv_timer_init");
+  check(uv_prepare_init(&loop, &prepare), "uv_prepare_init");
+  wake.data = timer.data = prepare.data = this;
+  check(
+      uv_prepare_start(
+          &prepare, [](uv_prepare_t* handle) noexcept { static_cast<Impl*>(handle->data)->arm(); }),
+      "uv_prepare_start");
+}
+
+EventLoop::Impl::~Impl() {
+  ends = true;
+  live.reset();
+  for (Watched* watched : std::exchange(watches, {})) watched->end();
+  for (BlockingWork* work : blocking) uv_cancel(reinterpret_cast<uv_req_t*>(&work->request));
+  uv_close(reinterpret_cast<uv_handle_t*>(&wake), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&timer), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&prepare), nullptr);
+  uv_run(&loop, UV_RUN_DEFAULT);  // Until every handle is closed and running work has ended.
+  check(uv_loop_close(&loop), "uv_loop_close");
+
+  std::exchange(timers, TimerQueue{});  // What is dropped may own what cancels again.
+}
+
+void EventLoop::Impl::fire_due() {
+  const Instant now = clock.now();
+  std::vector<TimerId> batch = std::exchange(due, {});  // A callback may run the loop.
+  for (TimerId id; (id = timers.take_due(now)) != TimerId::none;) batch.push_back(id);
+  for (const TimerId id : batch) {
+    if (const auto on_due = timers.claim(id)) on_due();
+  }
+  batch.clear();
+  due = std::move(batch);
+}
+
+void EventLoop::Impl::arm() {
+  const Instant next = timers.next_deadline();
+  const bool armed = uv_is_active(reinterpret_cast<uv_handle_t*>(&timer)) != 0;
+  if (armed ? next == armed_for : next == Instant::max()) return;
+  armed_for = next;
+  if (next == Instant::max()) {
+    uv_timer_stop(&timer);
+    return;
+  }
+  // libuv counts whole milliseconds from its own cached time: refresh it, and round up, so that
+  // its timer is never early by more than fire_due() corrects.
+  uv_update_time(&loop);
+  const Duration wait = std::max(next - clock.now(), Duration::zero());
+  const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(wait).count();
+  check(
+      uv_timer_start(
+          &timer, [](uv_timer_t* handle) noexcept { static_cast<Impl*>(handle->data)->fire_due(); },
+          static_cast<std::uint64_t>(milliseconds), 0),
+      "uv_timer_start");
+}
+
+void EventLoop::Impl::post(std::function<void()> function) {
+  if (posted.push(std::move(function)) && !ends) check(uv_async_send(&wake), "uv_async_send");
+}
+
+void EventLoop::Impl::run_posted() {
+  posted.drain([](std::function<void()>&& function) { function(); });
+}
+
+Watch EventLoop::Impl::keep(Watched* watched) {
+  watches.insert(watched);
+  return Watch([watched, weak = std::weak_ptr<Impl*>(live)] {
+    const auto impl = weak.lock();
+    if (!impl) return;  // The loop has ended, and this watch with it.
+    (*impl)->watches.erase(watched);
+    watched->end();
+  });
+}
+
+EventLoop::EventLoop(const Clock& clock) : clock_(clock), impl_(std::make_unique<Impl>(clock)) {}
+EventLoop::~EventLoop() = default;
+
+void EventLoop::run() {
+  impl_->thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  uv_run(&impl_->loop, UV_RUN_DEFAULT);
+}
+
+void EventLoop::run_ready() {
+  impl_->thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  impl_->fire_due();
+  uv_run(&impl_->loop, UV_RUN_NOWAIT);
+}
+
+void EventLoop::stop() {
+  post([this] { uv_stop(&impl_->loop); });
+}
+
+void EventLoop::post(std::function<void()> function) {
+  UNIRUN_REQUIRE(function != nullptr);
+  impl_->post(std::move(function));
+}
+
+TimerId EventLoop::start_timer(Instant deadline, std::function<void()> on_due) {
+  return impl_->timers.start(deadline, std::move(on_due));
+}
+
+void EventLoop::cancel_timer(TimerId timer) { impl_->timers.cancel(timer); }
+
+Watch EventLoop::watch(int descriptor, Interest interest, std::function<void(Interest)> on_ready) {
+  UNIRUN_REQUIRE(on_ready != nullptr && !impl_->ends);
+  auto* watched = new WatchedDescriptor(std::move(on_ready), interest);
+  check(uv_poll_init(&impl_->loop, &watched->handle, descriptor),
+        "watch a descriptor (one watch each, and no regular file)");
+  watched->start();
+  return impl_->keep(watched);
+}
+
+Watch EventLoop::watch_signal(int signal_number, std::function<void()> on_signal) {
+  UNIRUN_REQUIRE(on_signal != nullptr && !impl_->ends);
+  auto* watched = new WatchedSignal(std::move(on_signal));
+  check(uv_signal_init(&impl_->loop, &watched->handle), "uv_signal_init");
+  const auto on_event = [](uv_signal_t* handle, int) noexcept {
+    static_cast<WatchedSignal*>(handle->data)->call();
+  };
+  check(uv_signal_start(&watched->handle, on_event, signal_number), "watch a signal");
+  return impl_->keep(watched);
+}
+
+void EventLoop::run_blocking(std::function<void()> work, std::function<void()> done) {
+  UNIRUN_REQUIRE(work != nullptr && !impl_->ends);
+  auto* blocking =
+      new BlockingWork{{}, std::move(work), std::move(done), &impl_->blocking, &impl_->ends};
+  blocking->request.data = blocking;
+  impl_->blocking.insert(blocking);
+  const auto run = [](uv_work_t* request) noexcept {
+    static_cast<BlockingWork*>(request->data)->work();
+  };
+  const auto after = [](uv_work_t* request, int) noexcept {
+    const std::unique_ptr<BlockingWork> self(static_cast<BlockingWork*>(request->data));
+    self->pending->erase(self.get());
+    if (self->done && !*self->loop_ends) self->done();
+  };
+  check(uv_queue_work(&impl_->loop, &blocking->request, run, after), "uv_queue_work");
+}
+
+bool EventLoop::in_loop_thread() const {
+  return impl_->thread.load(std::memory_order_relaxed) == std::this_thread::get_id();
+}
+
+}  // namespace unirun

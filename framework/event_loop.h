@@ -1,0 +1,76 @@
+// EventLoop is the one thread on which host, supervisors and executors live. It wraps libuv, which
+// shows in no header. Waiting costs nothing: with no work there is no wake-up.
+//
+// Thread: the one that calls run(), except post() and stop(), which any thread may call.
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "framework/clock.h"
+#include "framework/registration.h"
+#include "framework/timers.h"
+
+namespace unirun {
+
+// What to look for on a descriptor, and what was seen.
+enum class Interest : std::uint8_t { readable = 1, writable = 2, both = 3 };
+
+// Watches a descriptor or a signal. Does not own the descriptor: end the watch first, close the
+// descriptor afterwards. Thread: the loop's.
+using Watch = Registration;
+
+class EventLoop final : public Timers {
+ public:
+  // REQUIRES: the system has descriptors left for an epoll and an eventfd (else it aborts by name).
+  explicit EventLoop(const Clock& clock);
+  ~EventLoop() override;
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+
+  // Runs until stop(). The calling thread becomes the loop thread.
+  void run();
+
+  // Runs what is ready now, waiting for nothing. For tests and for embedding.
+  void run_ready();
+
+  // Makes run() return at the end of its turn; posted functions that are already there run first.
+  // Thread: any.
+  void stop();
+
+  // Calls `function` on the loop thread, soon, in the order of posting from each thread; wakes the
+  // loop at most once a burst. Functions posted after the loop's end are dropped with it. Thread:
+  // any.
+  void post(std::function<void()> function);
+
+  [[nodiscard]] TimerId start_timer(Instant deadline, std::function<void()> on_due) override;
+  void cancel_timer(TimerId timer) override;
+
+  // Level-triggered. `on_ready` may destroy the watch. POLLHUP and POLLERR count as readable and
+  // writable. Makes the descriptor non-blocking. REQUIRES: no other watch on it, no regular file
+  // (else it aborts by name).
+  [[nodiscard]] Watch watch(int descriptor, Interest interest,
+                            std::function<void(Interest)> on_ready);
+
+  // The disposition of `signal_number` is the loop's as long as the watch lives.
+  [[nodiscard]] Watch watch_signal(int signal_number, std::function<void()> on_signal);
+
+  // Runs `work` on a worker thread, then `done` on the loop: for disk, DNS and whatever else
+  // blocks. When the loop ends, running work is waited for, waiting work is dropped, and no `done`
+  // is called any more.
+  void run_blocking(std::function<void()> work, std::function<void()> done);
+
+  [[nodiscard]] bool in_loop_thread() const;
+  [[nodiscard]] const Clock& clock() const { return clock_; }
+
+ private:
+  struct Impl;
+
+  const Clock& clock_;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace unirun

@@ -1,0 +1,113 @@
+// Errors are values: a Result<T> is a T or an Error, a Status is a Result<void>. Nothing on the
+// loop throws; python_bindings/ turns an Error into an exception at the edge.
+
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+#include "framework/require.h"
+
+namespace unirun {
+
+// What went wrong, as a word that programs compare. The first group are OTP's own
+// (supervisor.erl); to_string() gives the word as it stands in JSON.
+enum class Errc {
+  already_started,
+  already_present,
+  not_found,
+  running,
+  restarting,
+  simple_one_for_one,
+  invalid_child_spec,
+  invalid_supervisor_spec,
+  duplicate_id,
+  start_failed,
+  shutting_down,
+  // Everyone else's.
+  invalid_argument,
+  invalid_configuration,
+  system,
+  io,
+  unreachable_host,
+  permission_denied,
+  timeout,
+  cancelled,
+  unsupported,
+};
+
+[[nodiscard]] std::string_view to_string(Errc code);
+
+struct Error {
+  Errc code = Errc::invalid_argument;
+  std::string message;  // Which, where, and what would be right.
+
+  // "open /var/log/x: Permission denied", with the code `system`.
+  [[nodiscard]] static Error from_errno(int error_number, std::string_view what);
+
+  friend bool operator==(const Error&, const Error&) = default;
+};
+
+template <class T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: a value is a result
+  Result(Error error)
+      : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: so is an error
+
+  [[nodiscard]] bool ok() const { return state_.index() == 0; }
+  explicit operator bool() const { return ok(); }
+
+  // REQUIRES: ok().
+  T& value() & {
+    UNIRUN_REQUIRE(ok());
+    return *std::get_if<0>(&state_);
+  }
+  const T& value() const& {
+    UNIRUN_REQUIRE(ok());
+    return *std::get_if<0>(&state_);
+  }
+  T&& value() && {
+    UNIRUN_REQUIRE(ok());
+    return std::move(*std::get_if<0>(&state_));
+  }
+  T& operator*() & { return value(); }
+  const T& operator*() const& { return value(); }
+  T&& operator*() && { return std::move(*this).value(); }
+  T* operator->() { return &value(); }
+  const T* operator->() const { return &value(); }
+
+  // REQUIRES: !ok().
+  const Error& error() const {
+    UNIRUN_REQUIRE(!ok());
+    return *std::get_if<1>(&state_);
+  }
+
+ private:
+  std::variant<T, Error> state_;
+};
+
+template <>
+class [[nodiscard]] Result<void> {
+ public:
+  Result() = default;
+  Result(Error error) : error_(std::move(error)) {}  // NOLINT: an error is a result
+
+  [[nodiscard]] bool ok() const { return !error_.has_value(); }
+  explicit operator bool() const { return ok(); }
+  const Error& error() const {
+    UNIRUN_REQUIRE(!ok());
+    return *error_;
+  }
+
+ private:
+  std::optional<Error> error_;
+};
+
+using Status = Result<void>;
+
+}  // namespace unirun
