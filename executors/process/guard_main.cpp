@@ -1,0 +1,71 @@
+// unirun-guard: outlives its host by some milliseconds, to leave nothing behind.
+//
+//   unirun-guard MARK        descriptor 3: a pidfd of the host; 4: a pipe from it
+//
+// It sleeps until the host is gone, or says goodbye (a byte on the pipe), then kills every process
+// whose environment carries MARK until none is left, and ends. Started by guard.cpp, in a session
+// of its own. Static and small: it must not fall to whatever felled the host.
+
+#include <poll.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <initializer_list>
+
+#include "executors/process/extermination.h"
+#include "executors/process/host_mark.h"
+
+namespace {
+
+constexpr int host_pidfd = 3;
+constexpr int goodbye_pipe = 4;
+
+class Marked final : public unirun::ProcessSet {
+ public:
+  explicit Marked(const char* mark) : mark_(mark) {}
+
+  [[nodiscard]] unirun::Found contains(const unirun::ProcessEntry& entry) const override {
+    using unirun::Found;
+    if (entry.pid == ::getpid()) return Found::no;
+    char mark[unirun::HostMark::max_text];
+    const Found found =
+        unirun::read_environment(entry.pid, unirun::host_mark_variable, mark, sizeof mark);
+    if (found != Found::yes) return found;
+    return std::strcmp(mark, mark_) == 0 ? Found::yes : Found::no;
+  }
+
+ private:
+  const char* mark_;
+};
+
+// Ends for SIGKILL only: whoever signals a whole session or all of a user's processes means us too.
+void ignore_signals() {
+  for (const int signal_number : {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1,
+                                  SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU, SIGIO}) {
+    std::signal(signal_number, SIG_IGN);
+  }
+}
+
+void wait_for_the_end_of_the_host() {
+  pollfd descriptors[] = {{host_pidfd, POLLIN, 0}, {goodbye_pipe, POLLIN, 0}};
+  while (::poll(descriptors, 2, -1) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fputs("usage: unirun-guard MARK (started by unirun, not by hand)\n", stderr);
+    return 2;
+  }
+  ignore_signals();
+  ::prctl(PR_SET_NAME, "unirun-guard");
+  wait_for_the_end_of_the_host();
+  unirun::exterminate(Marked(argv[1]));
+  return 0;
+}

@@ -1,0 +1,179 @@
+#include "executors/process/process_executor.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+
+#include <csignal>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "executors/process/guard.h"
+#include "executors/process/host_mark.h"
+#include "executors/process/process_run.h"
+#include "executors/process/run_world.h"
+#include "executors/process/stray_sweeper.h"
+
+namespace unirun {
+namespace {
+
+// What one supervisor says to its child is not meant for the children of that child.
+Environment environment_for_services() {
+  Environment environment = Environment::of_this_process();
+  for (const char* name :
+       {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID",
+        "LISTEN_FDNAMES", "UNIRUN_CONTROL_FD", "UNIRUN_FAULT_FD"}) {
+    environment.erase(name);
+  }
+  return environment;
+}
+
+std::string text_of(const HostMark& mark) {
+  char text[HostMark::max_text];
+  mark.write(text);
+  return text;
+}
+
+}  // namespace
+
+struct ProcessExecutor::Impl final : ProcessRun::Owner {
+  using OpenPipes = std::vector<std::unique_ptr<OutputPipe>>;
+
+  Impl(EventLoop& loop, EventBus& bus, OutputStore& output, ProcessExecutorOptions some_options)
+      : options(std::move(some_options)),
+        world{loop,
+              bus,
+              output,
+              Random(options.seed != 0 ? options.seed : Random::system_seed()),
+              {},
+              options.python_interpreter,
+              environment_for_services(),
+              {},
+              {},
+              {},
+              {}},
+        sweeper(loop, bus, world.children, mark_this_host(), options.sole_parent,
+                [this] { return live_launches(); }) {
+    ::getrlimit(RLIMIT_NOFILE, &world.open_files);
+  }
+
+  // Before the sweeper, which keeps it.
+  const std::string& mark_this_host() {
+    world.host_mark = text_of(HostMark::of_this_process(world.chance.next()));
+    return world.host_mark;
+  }
+
+  [[nodiscard]] StraySweeper::Launches live_launches() const {
+    StraySweeper::Launches launches;
+    launches.live.reserve(runs.size());
+    for (const auto& [id, run] : runs) launches.live.push_back(run->number());
+    launches.last = world.last_launch;
+    return launches;
+  }
+
+  void on_ready(ProcessRun& run) override { run.observer().on_ready(run.id()); }
+  void on_ended(ProcessRun& run, ExitReason reason) override;
+
+  void raise_open_files() const;
+
+  const ProcessExecutorOptions options;
+  RunWorld world;
+  std::unordered_map<RunId, std::unique_ptr<ProcessRun>> runs;
+  // Of runs that have ended, until nobody can write to them any more.
+  std::unordered_map<std::uint64_t, OpenPipes> lingering;  // By number.
+  Watch child_signal;
+  StraySweeper sweeper;
+  std::unique_ptr<Guard> guard;
+};
+
+void ProcessExecutor::Impl::raise_open_files() const {
+  rlimit raised = world.open_files;
+  raised.rlim_cur = raised.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &raised);
+}
+
+void ProcessExecutor::Impl::on_ended(ProcessRun& run, ExitReason reason) {
+  const auto found = runs.find(run.id());
+  const std::unique_ptr<ProcessRun> ended = std::move(found->second);
+  runs.erase(found);
+  const RunId id = ended->id();
+  if (OpenPipes pipes = ended->take_open_pipes(); !pipes.empty()) {
+    lingering.emplace(ended->number(), std::move(pipes));
+  }
+  sweeper.run_ended(ended->number(), ended->path(), [this, number = ended->number()] {
+    const auto pipes = lingering.find(number);
+    if (pipes == lingering.end()) return;
+    for (const auto& pipe : pipes->second) pipe->drain();
+    lingering.erase(pipes);
+  });
+  // Last: the observer launches the replacement from here, before any stray is looked for.
+  if (ended->declined() && reason.kind == ExitKind::normal) return ended->observer().on_ignored(id);
+  ended->observer().on_exited(id, std::move(reason));
+}
+
+ProcessExecutor::ProcessExecutor(EventLoop& loop, EventBus& bus, OutputStore& output,
+                                 ProcessExecutorOptions options)
+    : impl_(std::make_unique<Impl>(loop, bus, output, std::move(options))) {}
+
+// The runs first (each kills its group and waits for its end), the guard last: it looks for what
+// is left.
+ProcessExecutor::~ProcessExecutor() {
+  impl_->child_signal.reset();
+  for (const auto& [id, run] : impl_->runs) run->kill();  // All, before any is waited for.
+  impl_->runs.clear();
+  impl_->guard.reset();
+}
+
+Status ProcessExecutor::start() {
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1) < 0) {
+    return Error::from_errno(errno, "PR_SET_CHILD_SUBREAPER");
+  }
+  impl_->raise_open_files();
+  // Whoever started us may ignore it, and that is inherited: the kernel would then reap our
+  // children itself, and nobody would ever know how they ended.
+  struct sigaction on_child {};
+  ::sigaction(SIGCHLD, nullptr, &on_child);
+  if (on_child.sa_handler == SIG_IGN) ::signal(SIGCHLD, SIG_DFL);
+  EventLoop& loop = impl_->world.loop;
+  if (impl_->options.sole_parent) {
+    impl_->child_signal = loop.watch_signal(SIGCHLD, [this] { impl_->sweeper.reap_soon(); });
+  }
+  if (const std::uint64_t left = finish_leftovers(); left > 0) {
+    impl_->world.bus.publish({}, StraysKilled{left});
+  }
+  if (!impl_->options.with_guard) return {};
+  impl_->guard =
+      std::make_unique<Guard>(loop, impl_->world.bus, impl_->world.spawner, impl_->world.children,
+                              impl_->world.host_mark, impl_->options.guard_program);
+  return impl_->guard->start();
+}
+
+LaunchOutcome ProcessExecutor::launch(const Launch& launch, RunObserver& observer) {
+  UNIRUN_REQUIRE(launch.service != nullptr && impl_->runs.count(launch.run) == 0);
+  auto run = std::make_unique<ProcessRun>(impl_->world, *impl_, observer, launch);
+  LaunchOutcome outcome = run->start();
+  if (outcome.state != LaunchOutcome::State::failed)
+    impl_->runs.emplace(launch.run, std::move(run));
+  return outcome;
+}
+
+void ProcessExecutor::request_stop(RunId run) {
+  if (const auto found = impl_->runs.find(run); found != impl_->runs.end()) {
+    found->second->request_stop();
+  }
+}
+
+void ProcessExecutor::kill(RunId run) {
+  if (const auto found = impl_->runs.find(run); found != impl_->runs.end()) found->second->kill();
+}
+
+std::size_t ProcessExecutor::running() const { return impl_->runs.size(); }
+
+void ProcessExecutor::drain(std::function<void()> on_drained) {
+  UNIRUN_REQUIRE(impl_->runs.empty());
+  impl_->sweeper.drain(std::move(on_drained));
+}
+
+const std::string& ProcessExecutor::host_mark() const { return impl_->world.host_mark; }
+
+}  // namespace unirun

@@ -1,0 +1,567 @@
+#include "executors/process/process_run.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <csignal>
+#include <regex>
+#include <utility>
+
+#include "executors/process/spawn_plan.h"
+
+namespace unirun {
+namespace {
+
+// From SIGABRT, for the stacks, to SIGKILL.
+constexpr Duration time_to_abort = std::chrono::seconds{2};
+
+Error no_descriptor(std::string_view what) {
+  Error error = Error::from_errno(errno, what);
+  error.code = Errc::start_failed;
+  if (errno == EMFILE) {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    error.message += fmt::format(
+        "; the host may have {} open, and a service takes 3 to 6; raise its hard limit (ulimit "
+        "-Hn)",
+        limit.rlim_cur);
+  }
+  return error;
+}
+
+// Which numbers the child's descriptors get: from 3 on, around the one that the spec names.
+int next_target(const SpawnRequest& request) {
+  int target = 3;
+  for (bool taken = true; taken;) {
+    taken = false;
+    for (const DescriptorMove& move : request.descriptors) taken |= move.target == target;
+    if (taken) ++target;
+  }
+  return target;
+}
+
+// A member of a message, or what stands for none: a worker may send anything.
+std::string text_of(const nlohmann::json& message, const char* name) {
+  const auto found = message.find(name);
+  return found != message.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+// An ECMAScript pattern, sought in the beginning of a line: std::regex recurses, and a long line
+// would take the stack.
+class LinePattern {
+ public:
+  explicit LinePattern(const std::string& pattern) : regex_(pattern) {}  // Throws on a bad one.
+
+  [[nodiscard]] bool is_in(std::string_view line) const {
+    constexpr std::size_t searched = 4096;
+    line = line.substr(0, searched);
+    try {
+      return std::regex_search(line.begin(), line.end(), regex_);
+    } catch (const std::regex_error&) {
+      return false;  // Too complex for this line.
+    }
+  }
+
+ private:
+  std::regex regex_;
+};
+
+// What can be told before anything runs: addresses that are none, patterns that are none.
+Status check_probes(EventLoop& loop, const ServiceSpec& spec) {
+  if (const auto* tcp = std::get_if<TcpReadiness>(&spec.readiness)) {
+    const auto probe = TcpProbe::make(loop, tcp->address, tcp->port);
+    if (!probe) return Error{Errc::start_failed, "readiness: " + probe.error().message};
+  }
+  if (const auto* tcp = std::get_if<TcpLiveness>(&spec.liveness)) {
+    const auto probe = TcpProbe::make(loop, tcp->address, tcp->port);
+    if (!probe) return Error{Errc::start_failed, "liveness: " + probe.error().message};
+  }
+  if (const auto* log = std::get_if<LogReadiness>(&spec.readiness)) {
+    try {
+      const LinePattern pattern(log->pattern);
+    } catch (const std::regex_error& error) {
+      return Error{Errc::start_failed, fmt::format("readiness by log: '{}' is no pattern: {}",
+                                                   log->pattern, error.what())};
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+struct ProcessRun::Ends {
+  std::vector<UniqueFd> kept;  // Closed once the child has its own copies.
+
+  int keep(int descriptor) {
+    kept.emplace_back(descriptor);
+    return descriptor;
+  }
+};
+
+ProcessRun::ProcessRun(RunWorld& world, Owner& owner, RunObserver& observer, const Launch& launch)
+    : world_(world),
+      owner_(owner),
+      observer_(observer),
+      launch_(launch),
+      number_(++world.last_launch) {}
+
+ProcessRun::~ProcessRun() {
+  stop_watching();
+  world_.loop.cancel_timer(abort_deadline_);
+  if (!pidfd_ || !death_) return;
+  ::kill(-pid_, SIGKILL);
+  // Bounded: one in the hands of a dead disk dies when that lets go of it, and must not hold us up.
+  constexpr int patience_ms = 2000;
+  pollfd death{pidfd_.get(), POLLIN, 0};
+  while (::poll(&death, 1, patience_ms) < 0 && errno == EINTR) {
+  }
+  siginfo_t ended{};
+  ::waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG);
+  world_.children.erase(pid_);
+}
+
+// ---- Before the spawn ----
+
+Status ProcessRun::open_output(SpawnRequest& request, Ends& ends) {
+  if (!spec().output.capture) {
+    if (std::holds_alternative<LogReadiness>(spec().readiness)) {
+      return Error{Errc::start_failed, "readiness by log: needs output.capture"};
+    }
+    request.descriptors.push_back({STDOUT_FILENO, STDOUT_FILENO});
+    request.descriptors.push_back({STDERR_FILENO, STDERR_FILENO});
+    return {};
+  }
+  output_ =
+      world_.output.open(path(), spec().output, fill_placeholders(spec().output.file, launch_));
+  for (const auto stream : {OutputStream::standard_output, OutputStream::standard_error}) {
+    int pipe[2];
+    if (::pipe2(pipe, O_CLOEXEC) < 0) return no_descriptor("output pipe");
+    UniqueFd reading(pipe[0]);
+    const bool is_stdout = stream == OutputStream::standard_output;
+    request.descriptors.push_back({ends.keep(pipe[1]), is_stdout ? STDOUT_FILENO : STDERR_FILENO});
+    (is_stdout ? stdout_ : stderr_) =
+        std::make_unique<OutputPipe>(std::move(reading), id(), stream, output_);
+  }
+  return {};
+}
+
+Status ProcessRun::open_readiness(SpawnRequest& request, Ends& ends) {
+  const auto* descriptor = std::get_if<DescriptorReadiness>(&spec().readiness);
+  if (descriptor == nullptr) return {};
+  if (descriptor->descriptor < 3) {
+    return Error{Errc::start_failed,
+                 fmt::format("readiness by fd: {} is stdin, stdout or stderr; take 3 or more",
+                             descriptor->descriptor)};
+  }
+  int pipe[2];
+  if (::pipe2(pipe, O_CLOEXEC) < 0) return no_descriptor("readiness pipe");
+  readiness_.reset(pipe[0]);
+  ::fcntl(readiness_.get(), F_SETFL, O_NONBLOCK);
+  request.descriptors.push_back({ends.keep(pipe[1]), descriptor->descriptor});
+  return {};
+}
+
+Status ProcessRun::open_control(SpawnRequest& request, Ends& ends) {
+  if (!is_python()) return {};
+  int sockets[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0) {
+    return no_descriptor("control channel");
+  }
+  UniqueFd ours(sockets[0]);
+  const int control = next_target(request);
+  request.descriptors.push_back({ends.keep(sockets[1]), control});
+  request.environment.set("UNIRUN_CONTROL_FD", std::to_string(control));
+  request.environment.set("PYTHONUNBUFFERED", "1");
+
+  stacks_.reset(static_cast<int>(::memfd_create("unirun-stacks", MFD_CLOEXEC)));
+  if (!stacks_) return no_descriptor("memfd for stacks");
+  const int stacks = next_target(request);
+  request.descriptors.push_back({stacks_.get(), stacks});
+  request.environment.set("UNIRUN_FAULT_FD", std::to_string(stacks));
+
+  control_ = std::make_unique<ControlChannel>(
+      world_.loop, std::move(ours), [this](const nlohmann::json& message) { on_message(message); },
+      [this](const std::string& what) {
+        world_.bus.publish(path(), Warning{"control channel: " + what + "; it is closed"});
+      });
+  return {};
+}
+
+Status ProcessRun::open_notify(SpawnRequest& request) {
+  const bool for_readiness = std::holds_alternative<NotifyReadiness>(spec().readiness);
+  if (is_python() || (!for_readiness && heartbeat_spec() == nullptr)) return {};
+  auto socket = NotifySocket::open(
+      world_.loop, world_.chance.next(),
+      [this](const Notification& notification) { on_notification(notification); });
+  if (!socket) return Error{Errc::start_failed, socket.error().message};
+  notify_ = std::move(*socket);
+  request.environment.set("NOTIFY_SOCKET", notify_->name());
+  if (const HeartbeatLiveness* heartbeat = heartbeat_spec()) {
+    const auto timeout = std::chrono::duration_cast<std::chrono::microseconds>(heartbeat->timeout);
+    request.environment.set("WATCHDOG_USEC", std::to_string(timeout.count()));
+  }
+  return {};
+}
+
+LaunchOutcome ProcessRun::start() {
+  LaunchOutcome outcome;
+  const auto fail = [&](const Error& error) {
+    outcome.reason = ExitReason::of(ExitKind::start_failed, error.message);
+    return outcome;
+  };
+  const Status probes = check_probes(world_.loop, spec());
+  if (!probes) return fail(probes.error());
+  auto request = plan_spawn(launch_, world_);
+  if (!request) return fail(request.error());
+  Ends ends;
+  // The readiness descriptor first: the others go around the number that the spec names.
+  for (const Status& opened : {open_readiness(*request, ends), open_output(*request, ends),
+                               open_control(*request, ends), open_notify(*request)}) {
+    if (!opened) return fail(opened.error());
+  }
+  auto process = world_.spawner.spawn(*request);
+  if (!process) return fail(process.error());
+  begin(std::move(*process), *request);
+
+  outcome.pid = pid_;
+  if (!std::holds_alternative<NoReadiness>(spec().readiness)) {
+    begin_readiness();
+    outcome.state = LaunchOutcome::State::starting;
+    return outcome;
+  }
+  // One that has died by now is not said to run.
+  pollfd death{pidfd_.get(), POLLIN, 0};
+  if (::poll(&death, 1, 0) != 0) {
+    outcome.state = LaunchOutcome::State::over;
+    return outcome;
+  }
+  ready_ = true;
+  begin_liveness();
+  outcome.state = LaunchOutcome::State::running;
+  return outcome;
+}
+
+// ---- Alive ----
+
+void ProcessRun::begin(SpawnedProcess process, const SpawnRequest& request) {
+  pid_ = process.pid;
+  pidfd_ = std::move(process.pidfd);
+  world_.children.insert(pid_);
+  death_ = world_.loop.watch(pidfd_.get(), Interest::readable, [this](Interest) { on_died(); });
+  if (stdout_) stdout_->begin(world_.loop);
+  if (stderr_) stderr_->begin(world_.loop);
+  if (control_) send_start_message();
+  if (notify_) {
+    notify_->accept_from(pid_, request.credentials.user.value_or(::geteuid()),
+                         std::to_string(number_));
+  }
+  if (std::holds_alternative<ExecReadiness>(spec().readiness) ||
+      std::holds_alternative<ExecLiveness>(spec().liveness)) {
+    // A probe's command runs as the service does, in its group; not with its descriptors.
+    auto probe = std::make_shared<SpawnRequest>(request);
+    probe->descriptors.clear();
+    probe->process_group = pid_;
+    for (const char* name :
+         {"NOTIFY_SOCKET", "WATCHDOG_USEC", "UNIRUN_CONTROL_FD", "UNIRUN_FAULT_FD"}) {
+      probe->environment.erase(name);
+    }
+    probe_request_ = std::move(probe);
+  }
+}
+
+void ProcessRun::send_start_message() {
+  const HeartbeatLiveness* heartbeat = heartbeat_spec();
+  const auto seconds = [](Duration duration) {
+    return std::chrono::duration<double>(duration).count();
+  };
+  control_->send({
+      {"type", "start"},
+      {"target", std::get<PythonTarget>(spec().target).target},
+      {"path", launch_.path},
+      {"id", launch_.id},
+      {"instance", spec().instance ? nlohmann::json(*spec().instance) : nlohmann::json()},
+      {"config", spec().config},
+      {"arguments", spec().arguments},
+      {"heartbeat", heartbeat ? nlohmann::json(seconds(heartbeat->timeout)) : nlohmann::json()},
+  });
+}
+
+std::unique_ptr<Probe> ProcessRun::make_exec_probe(const std::vector<std::string>& argv) {
+  auto request = std::make_shared<SpawnRequest>(*probe_request_);
+  request->argv.clear();
+  for (const std::string& argument : argv) {
+    request->argv.push_back(fill_placeholders(argument, launch_));
+  }
+  const std::string name = request->argv.empty() ? std::string() : request->argv.front();
+  return std::make_unique<ExecProbe>(
+      world_.loop, world_.children, name, [this, request]() -> Result<SpawnedProcess> {
+        if (request->argv.empty()) return Error{Errc::start_failed, "exec probe: no command"};
+        const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        request->descriptors = {{null.get(), STDOUT_FILENO}, {null.get(), STDERR_FILENO}};
+        return world_.spawner.spawn(*request);
+      });
+}
+
+void ProcessRun::begin_readiness() {
+  const auto until_ready = [this](const std::optional<std::string>& failure) {
+    if (failure) return true;
+    become_ready();
+    return false;
+  };
+  if (readiness_) {
+    readiness_watch_ = world_.loop.watch(readiness_.get(), Interest::readable,
+                                         [this](Interest) { on_readiness_descriptor(); });
+  } else if (const auto* tcp = std::get_if<TcpReadiness>(&spec().readiness)) {
+    auto probe = TcpProbe::make(world_.loop, tcp->address, tcp->port);
+    const ProbeLoop::Rhythm rhythm{Duration::zero(), tcp->interval, std::chrono::seconds{1}};
+    probing_ = std::make_unique<ProbeLoop>(world_.loop, std::move(*probe), rhythm, until_ready);
+  } else if (const auto* exec = std::get_if<ExecReadiness>(&spec().readiness)) {
+    const ProbeLoop::Rhythm rhythm{Duration::zero(), exec->interval, exec->timeout};
+    probing_ =
+        std::make_unique<ProbeLoop>(world_.loop, make_exec_probe(exec->argv), rhythm, until_ready);
+  } else if (const auto* log = std::get_if<LogReadiness>(&spec().readiness)) {
+    const auto pattern = std::make_shared<const LinePattern>(log->pattern);
+    const auto on_line = [this, pattern](std::string_view line) {
+      if (pattern->is_in(line)) become_ready();
+    };
+    stdout_->on_line(on_line);
+    stderr_->on_line(on_line);
+  }
+}
+
+void ProcessRun::begin_probing(const char* name, std::unique_ptr<Probe> probe,
+                               ProbeLoop::Rhythm rhythm, unsigned max_failures) {
+  probing_ = std::make_unique<ProbeLoop>(
+      world_.loop, std::move(probe), rhythm,
+      [this, name, max_failures, failures = 0U, last_success = world_.loop.clock().now()](
+          const std::optional<std::string>& failure) mutable {
+        const Instant now = world_.loop.clock().now();
+        if (!failure) {
+          failures = 0;
+          last_success = now;
+          return true;
+        }
+        if (++failures < max_failures) return true;
+        become_unresponsive(name, *failure, now - last_success);
+        return false;
+      });
+}
+
+void ProcessRun::begin_liveness() {
+  if (const HeartbeatLiveness* heartbeat = heartbeat_spec()) {
+    heartbeat_ = std::make_unique<HeartbeatWatch>(
+        world_.loop, heartbeat->timeout,
+        [this] {
+          if (control_) control_->read();
+          if (notify_) notify_->read();
+        },
+        [this](Duration silence) {
+          become_unresponsive("heartbeat",
+                              "no heartbeat for " + format_duration(heartbeat_spec()->timeout),
+                              silence);
+        });
+  } else if (const auto* tcp = std::get_if<TcpLiveness>(&spec().liveness)) {
+    auto probe = TcpProbe::make(world_.loop, tcp->address, tcp->port);
+    begin_probing("tcp", std::move(*probe), {tcp->interval, tcp->interval, tcp->timeout},
+                  tcp->max_failures);
+  } else if (const auto* exec = std::get_if<ExecLiveness>(&spec().liveness)) {
+    begin_probing("exec", make_exec_probe(exec->argv),
+                  {exec->interval, exec->interval, exec->timeout}, exec->max_failures);
+  }
+}
+
+// A record is an event for those who observe, and a line among the service's others.
+void ProcessRun::on_log(const nlohmann::json& message) {
+  const auto line = message.find("line");
+  const bool has_line = line != message.end() && line->is_number_integer();
+  ServiceLog record{id(),
+                    text_of(message, "level"),
+                    text_of(message, "logger"),
+                    text_of(message, "message"),
+                    text_of(message, "file"),
+                    has_line ? line->get<std::int64_t>() : 0};
+  if (output_) {
+    const std::string text = fmt::format("{} {}: {}", record.level, record.logger, record.message);
+    LineSplitter lines;
+    const auto keep = [this](std::string_view part, bool continued) {
+      output_->append(id(), OutputStream::log, part, continued);
+    };
+    lines.feed(text, keep);
+    lines.finish(keep);
+  }
+  if (world_.bus.wants(EventKind::service_log)) world_.bus.publish(path(), std::move(record));
+}
+
+void ProcessRun::on_message(const nlohmann::json& message) {
+  const std::string type = text_of(message, "type");
+  if (heartbeat_) heartbeat_->beat();  // Whatever a worker says, it is alive.
+  if (type == "ready") {
+    if (std::holds_alternative<NotifyReadiness>(spec().readiness)) become_ready();
+  } else if (type == "status") {
+    world_.bus.publish(path(), ServiceStatusText{id(), text_of(message, "text")});
+  } else if (type == "log") {
+    on_log(message);
+  } else if (type == "exception") {
+    const auto exception = message.find("exception");
+    if (exception == message.end() || !exception->is_object()) return;
+    cause_.exception = ExceptionText{text_of(*exception, "type"), text_of(*exception, "message"),
+                                     text_of(*exception, "traceback")};
+  } else if (type == "ignore") {
+    declined_ = !ready_;
+  }
+}
+
+void ProcessRun::on_notification(const Notification& notification) {
+  if (notification.has_status) {
+    world_.bus.publish(path(), ServiceStatusText{id(), notification.status});
+  }
+  if (notification.ready && std::holds_alternative<NotifyReadiness>(spec().readiness)) {
+    become_ready();
+  }
+  if (notification.watchdog && heartbeat_) heartbeat_->beat();
+  if (notification.watchdog_trigger && heartbeat_) {
+    become_unresponsive("heartbeat", "it said WATCHDOG=trigger", Duration::zero());
+  }
+}
+
+void ProcessRun::on_readiness_descriptor() {
+  char bytes[256];
+  const ssize_t count = ::read(readiness_.get(), bytes, sizeof bytes);
+  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (count > 0 && std::string_view(bytes, static_cast<std::size_t>(count)).find('\n') !=
+                       std::string_view::npos) {
+    become_ready();
+  } else if (count > 0) {
+    return;
+  }
+  // Ready, or closed without a word; then its start timeout or its end decides.
+  readiness_watch_.reset();
+  readiness_.reset();
+}
+
+void ProcessRun::become_ready() {
+  if (ready_ || !watching_) return;
+  ready_ = true;
+  probing_.reset();
+  if (stdout_) stdout_->on_line(nullptr);
+  if (stderr_) stderr_->on_line(nullptr);
+  if (death_) begin_liveness();
+  owner_.on_ready(*this);
+}
+
+void ProcessRun::become_unresponsive(const std::string& probe, const std::string& detail,
+                                     Duration silence) {
+  if (!watching_) return;
+  cause_.unresponsive = detail;
+  stop_watching();
+  // First so that faulthandler writes every thread's stack; a process that does not even die of
+  // this is killed with its group.
+  ::kill(pid_, SIGABRT);
+  abort_deadline_ = world_.loop.start_timer(world_.loop.clock().now() + time_to_abort,
+                                            [this] { ::kill(-pid_, SIGKILL); });
+  world_.bus.publish(path(), ServiceUnresponsive{id(), silence, probe});
+}
+
+// Readiness and liveness are over. Not destroyed at once, for this may be called by one of them.
+void ProcessRun::stop_watching() {
+  watching_ = false;
+  readiness_watch_.reset();
+  if (stdout_) stdout_->on_line(nullptr);
+  if (stderr_) stderr_->on_line(nullptr);
+  heartbeat_.reset();
+  probing_.reset();
+}
+
+void ProcessRun::request_stop() {
+  if (cause_.stop_requested || !death_) return;
+  cause_.stop_requested = true;
+  stop_watching();
+  if (control_) control_->send({{"type", "cancel"}});
+  ::kill(pid_, spec().stop_signal);
+  ::kill(pid_, SIGCONT);  // A stopped process could not answer.
+}
+
+void ProcessRun::kill() {
+  if (!death_) return;
+  cause_.kill_requested = true;
+  stop_watching();
+  ::kill(-pid_, SIGKILL);
+}
+
+// ---- The end ----
+
+void ProcessRun::on_died() {
+  // While the dead leader is not reaped its number cannot be given to another group.
+  ::kill(-pid_, SIGKILL);
+  const ProcessEnd end = reap();
+  death_.reset();
+  world_.children.erase(pid_);
+  world_.loop.cancel_timer(std::exchange(abort_deadline_, TimerId::none));
+  // Its last words: what it wrote before it died is there by now. It may say "ready" here, too.
+  if (control_) control_->read();
+  if (notify_) notify_->read();
+  if (readiness_watch_) on_readiness_descriptor();
+  if (stdout_) stdout_->drain();
+  if (stderr_) stderr_->drain();
+  stop_watching();
+  ExitReason reason = exit_reason(spec(), end, cause_);
+  if (stacks_ && (end.by_signal || cause_.exception)) reason.stacks = read_stacks();
+  owner_.on_ended(*this, std::move(reason));  // Destroys this.
+}
+
+ProcessEnd ProcessRun::reap() {
+  ProcessEnd end;
+  siginfo_t info{};
+  rusage usage{};
+  // glibc's waitid() has no place for the rusage that the kernel gives.
+  long result = 0;
+  do {
+    result = ::syscall(SYS_waitid, P_PID, pid_, &info, WEXITED, &usage);
+  } while (result < 0 && errno == EINTR);
+  if (result < 0) {
+    // Somebody else in this process waits for all children, against every rule.
+    end.status = -1;
+    return end;
+  }
+  end.by_signal = info.si_code != CLD_EXITED;
+  end.core_dumped = info.si_code == CLD_DUMPED;
+  end.status = info.si_status;
+  end.out_of_memory =
+      end.by_signal && end.status == SIGKILL && !cause_.kill_requested && world_.oom.has_grown();
+  // A spawned process begins with the peak of its parent (exec_mmap() in the kernel keeps that of
+  // the memory it leaves): only what lies above ours is known to be its own.
+  rusage own{};
+  ::getrusage(RUSAGE_SELF, &own);
+  if (usage.ru_maxrss > own.ru_maxrss) {
+    end.peak_rss = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+  }
+  return end;
+}
+
+std::string ProcessRun::read_stacks() const {
+  constexpr std::size_t max_stacks = std::size_t{256} << 10;
+  struct stat status {};
+  if (::fstat(stacks_.get(), &status) < 0 || status.st_size <= 0) return {};
+  std::string stacks(std::min(static_cast<std::size_t>(status.st_size), max_stacks), '\0');
+  const ssize_t count = ::pread(stacks_.get(), stacks.data(), stacks.size(), 0);
+  stacks.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+  return stacks;
+}
+
+std::vector<std::unique_ptr<OutputPipe>> ProcessRun::take_open_pipes() {
+  std::vector<std::unique_ptr<OutputPipe>> open;
+  for (auto* pipe : {&stdout_, &stderr_}) {
+    if (*pipe && !(*pipe)->ended()) open.push_back(std::move(*pipe));
+  }
+  return open;
+}
+
+}  // namespace unirun

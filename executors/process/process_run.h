@@ -1,0 +1,124 @@
+// ProcessRun is one life of one service as an OS process: from its spawn to the moment when its
+// death is told. It wires together what the spec asks for: pipes, control channel, notify socket,
+// readiness and liveness.
+//
+// Thread: the loop's. Owned by the executor, which destroys it after on_ended.
+
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "executors/executor.h"
+#include "executors/process/control_channel.h"
+#include "executors/process/exit_mapping.h"
+#include "executors/process/heartbeat_watch.h"
+#include "executors/process/notify_socket.h"
+#include "executors/process/output_pipe.h"
+#include "executors/process/probe.h"
+#include "executors/process/run_world.h"
+
+namespace unirun {
+
+class ProcessRun {
+ public:
+  // The run's word to its executor.
+  struct Owner {
+    virtual ~Owner() = default;
+    virtual void on_ready(ProcessRun& run) = 0;
+    // The process is dead and reaped, its group killed, its output read as far as it is there.
+    virtual void on_ended(ProcessRun& run, ExitReason reason) = 0;
+  };
+
+  // All outlive the run.
+  ProcessRun(RunWorld& world, Owner& owner, RunObserver& observer, const Launch& launch);
+  // Kills the group of a process that still lives.
+  ~ProcessRun();
+  ProcessRun(const ProcessRun&) = delete;
+  ProcessRun& operator=(const ProcessRun&) = delete;
+
+  // Call once. After `failed` the run is of no further use.
+  [[nodiscard]] LaunchOutcome start();
+
+  void request_stop();
+  void kill();
+
+  [[nodiscard]] RunId id() const { return launch_.run; }
+  [[nodiscard]] std::uint64_t number() const { return number_; }  // As in its mark.
+  [[nodiscard]] const std::string& path() const { return launch_.path; }
+  [[nodiscard]] RunObserver& observer() const { return observer_; }
+  // It said that it declines to run, before it was ready.
+  [[nodiscard]] bool declined() const { return declined_; }
+
+  // What its descendants may still print to.
+  [[nodiscard]] std::vector<std::unique_ptr<OutputPipe>> take_open_pipes();
+
+ private:
+  struct Ends;  // The child's ends of what is opened for it.
+
+  [[nodiscard]] const ServiceSpec& spec() const { return *launch_.service; }
+  [[nodiscard]] bool is_python() const {
+    return std::holds_alternative<PythonTarget>(spec().target);
+  }
+  [[nodiscard]] const HeartbeatLiveness* heartbeat_spec() const {
+    return std::get_if<HeartbeatLiveness>(&spec().liveness);
+  }
+
+  // Before the spawn: each opens what the spec asks for, and notes the child's end.
+  [[nodiscard]] Status open_output(SpawnRequest& request, Ends& ends);
+  [[nodiscard]] Status open_control(SpawnRequest& request, Ends& ends);
+  [[nodiscard]] Status open_notify(SpawnRequest& request);
+  [[nodiscard]] Status open_readiness(SpawnRequest& request, Ends& ends);
+
+  // After it.
+  void begin(SpawnedProcess process, const SpawnRequest& request);
+  void send_start_message();
+  void begin_readiness();
+  void begin_liveness();
+  [[nodiscard]] std::unique_ptr<Probe> make_exec_probe(const std::vector<std::string>& argv);
+  void begin_probing(const char* name, std::unique_ptr<Probe> probe, ProbeLoop::Rhythm rhythm,
+                     unsigned max_failures);
+
+  void on_message(const nlohmann::json& message);
+  void on_log(const nlohmann::json& message);
+  void on_notification(const Notification& notification);
+  void on_readiness_descriptor();
+  void become_ready();
+  void become_unresponsive(const std::string& probe, const std::string& detail, Duration silence);
+  void stop_watching();
+
+  void on_died();
+  [[nodiscard]] ProcessEnd reap();
+  [[nodiscard]] std::string read_stacks() const;
+
+  RunWorld& world_;
+  Owner& owner_;
+  RunObserver& observer_;
+  const Launch launch_;
+  const std::uint64_t number_;
+
+  pid_t pid_ = 0;
+  UniqueFd pidfd_;
+  bool ready_ = false;
+  bool declined_ = false;
+  bool watching_ = true;  // For readiness and liveness; not any more once its end is decided.
+  EndCause cause_;
+
+  std::shared_ptr<ServiceOutput> output_;
+  std::unique_ptr<OutputPipe> stdout_, stderr_;
+  std::unique_ptr<ControlChannel> control_;
+  UniqueFd stacks_;  // Where faulthandler writes.
+  std::unique_ptr<NotifySocket> notify_;
+  UniqueFd readiness_;  // Our end of a descriptor readiness.
+  Watch readiness_watch_;
+  std::unique_ptr<ProbeLoop> probing_;  // For readiness, then for liveness.
+  std::shared_ptr<const SpawnRequest> probe_request_;
+  std::unique_ptr<HeartbeatWatch> heartbeat_;
+  TimerId abort_deadline_ = TimerId::none;
+  Watch death_;
+};
+
+}  // namespace unirun

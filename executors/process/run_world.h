@@ -1,0 +1,37 @@
+// RunWorld is what all runs of a process executor share.
+//
+// Thread: the loop's. Owned by the executor.
+
+#pragma once
+
+#include <sys/resource.h>
+
+#include <string>
+
+#include "executors/output/output_store.h"
+#include "executors/process/children.h"
+#include "executors/process/environment.h"
+#include "executors/process/oom_counter.h"
+#include "executors/process/spawner.h"
+#include "framework/event_bus.h"
+#include "framework/event_loop.h"
+#include "framework/random.h"
+
+namespace unirun {
+
+struct RunWorld {
+  EventLoop& loop;
+  EventBus& bus;
+  OutputStore& output;
+  Random chance;  // For names that nobody is to guess.
+  std::string host_mark;
+  std::string python_interpreter;
+  Environment environment;  // The host's own, without what is meant for the host alone.
+  rlimit open_files{};      // As it was before the host raised it: services get this one.
+  Spawner spawner;
+  Children children;
+  OomCounter oom;
+  std::uint64_t last_launch = 0;  // Of UNIRUN_LAUNCH.
+};
+
+}  // namespace unirun
