@@ -1,0 +1,59 @@
+#include "host/service_json.h"
+
+#include <chrono>
+#include <utility>
+
+namespace unirun {
+namespace {
+
+double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+// Null where there is nothing to tell.
+template <class T>
+nlohmann::json or_null(bool there, T value) {
+  return there ? nlohmann::json(std::move(value)) : nlohmann::json();
+}
+
+}  // namespace
+
+nlohmann::json service_json(const ChildSnapshot& child, Instant now) {
+  const bool runs = child.state == ServiceState::running;
+  nlohmann::json json{{"path", child.path},
+                      {"id", child.id},
+                      {"type", to_string(child.type)},
+                      {"restart", to_string(child.restart)},
+                      {"state", to_string(child.state)},
+                      {"since", seconds(now - child.since)},
+                      {"uptime", or_null(runs, seconds(now - child.since))},
+                      {"pid", or_null(child.pid != 0, child.pid)},
+                      {"run", or_null(child.active(), static_cast<std::uint64_t>(child.run))},
+                      {"restarts", child.restarts},
+                      {"failures", child.failures},
+                      {"last_exit", nullptr}};
+  if (child.last_exit) {
+    json["last_exit"] = *child.last_exit;
+    json["last_exit"]["summary"] = child.last_exit->describe();
+  }
+  if (child.retry_at) json["retry_in"] = seconds(std::max(*child.retry_at - now, Duration{}));
+  if (!child.waiting_for.empty()) json["waiting_for"] = child.waiting_for;
+  return json;
+}
+
+nlohmann::json node_json(const TreeSnapshot& node, Instant now) {
+  nlohmann::json json = service_json(node.child, now);
+  if (node.supervisor) {
+    json["strategy"] = to_string(node.supervisor->strategy);
+    json["max_restarts"] = node.supervisor->max_restarts;
+    json["period"] = seconds(node.supervisor->period);
+    json["recent_restarts"] = node.supervisor->recent_restarts;
+    json["probing"] = node.supervisor->probing;
+  }
+  if (node.child.type == ChildType::supervisor) {
+    nlohmann::json children = nlohmann::json::array();
+    for (const TreeSnapshot& child : node.children) children.push_back(node_json(child, now));
+    json["children"] = std::move(children);
+  }
+  return json;
+}
+
+}  // namespace unirun
