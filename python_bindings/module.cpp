@@ -1,0 +1,8 @@
+#include "python_bindings/pybind.h"
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "The native half of unirun; see _core.pyi.";
+  module.attr("__version__") = UNIRUN_VERSION;
+  unirun::bindings::bind_events(module);
+  unirun::bindings::bind_host(module);
+}

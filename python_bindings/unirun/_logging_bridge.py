@@ -1,0 +1,102 @@
+"""From `logging` to the host: every record of the root logger becomes a ``log`` frame.
+
+Importing `logging` costs a third of a worker's start, so the bridge waits for the service to
+do it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
+    from logging import LogRecord
+    from types import ModuleType
+
+    from unirun._channel import Channel
+
+MAX_MESSAGE_CHARACTERS = 64 << 10
+
+
+def install(channel: Channel, level: str) -> None:
+    """Send the root logger's records from ``level`` on to ``channel``, once there is `logging`."""
+    if "logging" in sys.modules:
+        _attach(channel, level)
+    else:
+        sys.meta_path.insert(0, _WhenImported(channel, level))
+
+
+def _attach(channel: Channel, level: str) -> None:
+    import logging
+    from _thread import get_ident
+
+    sending: set[int] = set()  # Threads inside emit(): what they log there would come back here.
+
+    class ChannelHandler(logging.Handler):
+        def emit(self, record: LogRecord) -> None:
+            thread = get_ident()
+            if thread in sending:
+                return
+            sending.add(thread)
+            try:
+                channel.send(
+                    {
+                        "type": "log",
+                        "level": record.levelname,
+                        "logger": record.name,
+                        "message": self.format(record)[:MAX_MESSAGE_CHARACTERS],
+                        "file": record.pathname,
+                        "line": record.lineno,
+                    }
+                )
+            except Exception:
+                self.handleError(record)
+            finally:
+                sending.discard(thread)
+
+    root = logging.getLogger()
+    root.addHandler(ChannelHandler())
+    root.setLevel(level.upper())
+
+
+class _WhenImported:
+    """A finder that finds nothing; it only sees the import of `logging` go by, once."""
+
+    def __init__(self, channel: Channel, level: str) -> None:
+        self._channel = channel
+        self._level = level
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "logging":
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _ThenAttach(spec.loader, self._channel, self._level)  # type: ignore[assignment]
+                return spec
+        return None
+
+
+class _ThenAttach:
+    """A loader for one use: loads as the real one does, then attaches the handler."""
+
+    def __init__(self, loader: Loader, channel: Channel, level: str) -> None:
+        self._loader = loader
+        self._channel = channel
+        self._level = level
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        _attach(self._channel, self._level)

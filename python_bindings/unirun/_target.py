@@ -1,0 +1,138 @@
+"""Targets: from ``"module:attribute"`` to something that runs.
+
+A target names a module or a Python file, a colon, and an attribute (dots allowed). A file is
+loaded as `multiprocessing`'s spawn loads a main file: under the name ``__mp_main__``, so that
+``if __name__ == "__main__"`` is not executed and process pools find its functions again.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+    from typing import Any
+
+    from unirun.service import ServiceContext
+
+CODE_VARARGS = 0x04  # inspect.CO_VARARGS; importing inspect costs more than all the rest here.
+
+
+def load(target: str) -> Any:
+    """The object that ``target`` names.
+
+    Raises `TargetError` that says what is missing; what the module itself raises passes through.
+    """
+    place, colon, attribute = target.rpartition(":")
+    if not colon or not place or not all(part.isidentifier() for part in attribute.split(".")):
+        raise _error(f'target {target!r}: expected "module:attribute" or "path/to/file.py:attribute"')
+    module = _load_file(place, target) if place.endswith(".py") else _load_module(place, target)
+    found: Any = module
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise _missing_attribute(target, place, part, found) from None
+    return found
+
+
+def _load_module(name: str, target: str) -> ModuleType:
+    from importlib import import_module
+
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise _error(f"target {target!r}: {name!r} is not the name of a module")
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        # A module that the target's own code imports is that code's affair: it keeps its traceback.
+        if error.name is None or not (name + ".").startswith(error.name + "."):
+            raise
+        raise _error(f"target {target!r}: no module named {error.name!r}; looked in {', '.join(_places())}") from None
+
+
+def _load_file(path: str, target: str) -> ModuleType:
+    from os.path import abspath, dirname
+
+    path = abspath(path)
+    module = type(sys)("__mp_main__")
+    module.__file__ = path
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+    except OSError as error:
+        raise _error(f"target {target!r}: cannot read {path}: {error.strerror}") from None
+    sys.path.insert(0, dirname(path))
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+    exec(compile(source, path, "exec"), module.__dict__)
+    return module
+
+
+def bind(target: Any, name: str, context: ServiceContext) -> tuple[Callable[[], Any], bool]:
+    """What to call, and whether it takes the context: only then can it see a stop coming.
+
+    An async target's call returns a coroutine. Raises `TargetError` for what cannot run.
+    """
+    from unirun.service import Service
+
+    if isinstance(target, type):
+        if not issubclass(target, Service):
+            raise _error(f"target {name!r}: the class is not a subclass of unirun.Service")
+        return lambda: target().run(context), True
+    if isinstance(target, Service):
+        return lambda: target.run(context), True
+    if not callable(target):
+        raise _error(
+            f"target {name!r}: expected a Service, a function or an async function, found {type(target).__name__}"
+        )
+    if takes_context(target):
+        return lambda: target(context, *context.arguments), True
+    return lambda: target(*context.arguments), False
+
+
+def takes_context(function: Callable[..., object]) -> bool:
+    """Whether ``function`` has a parameter that can receive the context."""
+    while True:
+        inner = getattr(function, "__wrapped__", None)
+        if inner is None:
+            break
+        function = inner
+    bound = 0
+    if getattr(function, "__self__", None) is not None:
+        function, bound = getattr(function, "__func__", function), 1
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        return bool(code.co_argcount > bound or code.co_flags & CODE_VARARGS)
+
+    from inspect import Parameter, signature  # A partial, a callable object, a C function.
+
+    positional = (
+        Parameter.POSITIONAL_ONLY,
+        Parameter.POSITIONAL_OR_KEYWORD,
+        Parameter.VAR_POSITIONAL,
+    )
+    try:
+        parameters = signature(function).parameters.values()
+    except ValueError:
+        return False
+    return any(parameter.kind in positional for parameter in parameters)
+
+
+def _places() -> Sequence[str]:
+    return [place or "." for place in sys.path[:4]] + (["..."] if len(sys.path) > 4 else [])
+
+
+def _missing_attribute(target: str, place: str, attribute: str, owner: Any) -> ImportError:
+    from difflib import get_close_matches
+
+    close = get_close_matches(attribute, [name for name in dir(owner) if name[0] != "_"], n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    where = "it" if isinstance(owner, type(sys)) else repr(owner)
+    return _error(f"target {target!r}: found {place}, but {where} has no {attribute!r}{hint}")
+
+
+def _error(message: str) -> ImportError:
+    from unirun.errors import TargetError
+
+    return TargetError(message)

@@ -1,0 +1,214 @@
+"""``python -m unirun.worker``: the runtime inside a Python worker process.
+
+The host starts it with a control channel on the descriptor ``UNIRUN_CONTROL_FD`` and, for the
+stacks of a crash, ``UNIRUN_FAULT_FD``. The first frame says what to run; a ``cancel`` frame, a
+SIGTERM or the end of the channel ask it to stop.
+
+Exit codes: 0 after a return, a stop, or ``SystemExit(0)``; n after ``SystemExit(n)``; 1 after an
+exception, which the host has then got as a frame with type, message and traceback.
+Imports little: what is imported here is what every start of every worker waits for.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+from _thread import get_ident, start_new_thread
+
+from unirun import _target
+from unirun._channel import Channel
+from unirun._logging_bridge import install as install_logging
+from unirun.cancellation import CancellationToken, Cancelled
+from unirun.service import Ignore, ServiceContext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from types import FrameType
+    from typing import Any
+
+EXIT_USAGE = 2
+CRASH_PATIENCE = 5.0  # Seconds: for the host to take the exception, and for the threads to end.
+MAX_MESSAGE_CHARACTERS = 64 << 10
+MAX_TRACEBACK_CHARACTERS = 256 << 10
+
+
+class Worker:
+    """One life of one service in this process."""
+
+    def __init__(self, channel: Channel, fault_descriptor: int | None) -> None:
+        self._channel = channel
+        self._fault_descriptor = fault_descriptor
+        self._main_thread = get_ident()
+        self._cancellation = CancellationToken()
+        # Whether a stop may be raised in the main thread: while importing, and in a target that
+        # takes no context and so cannot ask. Raised once, so that its clean-up is left alone.
+        self._interruptible = True
+        self._masks: dict[int, set[int | signal.Signals]] = {}  # Of threads that are forking.
+
+    def run(self) -> int:
+        """Run what the first frame says. Returns the exit code; `SystemExit` passes through."""
+        try:
+            start = self._channel.receive()
+            if start is None:  # The host ended before it said a word.
+                return 0
+            self._listen()
+            install_logging(self._channel, start.get("log_level") or "info")
+            self._serve(start)
+        except Cancelled:
+            return 0
+        except Ignore:
+            self._channel.send({"type": "ignore"})
+            return 0
+        except SystemExit:
+            raise
+        except BaseException as error:
+            self._report(error)
+            return 1
+        finally:
+            self._channel.flush(CRASH_PATIENCE)
+        return 0
+
+    def _serve(self, start: dict[str, Any]) -> None:
+        name = start["target"]
+        context = ServiceContext(
+            path=start["path"],
+            id=start["id"],
+            instance=start.get("instance"),
+            config=start.get("config"),
+            arguments=start.get("arguments") or (),
+            heartbeat=start.get("heartbeat"),
+            cancellation=self._cancellation,
+            send=self._channel.send,
+        )
+        call, takes_context = _target.bind(_target.load(name), name, context)
+        self._interruptible = not takes_context
+        try:
+            self._cancellation.raise_if_cancelled()
+            result = call()
+        finally:
+            self._interruptible = False
+        if hasattr(result, "__await__"):
+            self._run_coroutine(result)
+
+    def _run_coroutine(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        import asyncio
+
+        async def cancellable() -> None:
+            loop = asyncio.get_running_loop()
+            task = asyncio.ensure_future(coroutine)
+            remove = self._cancellation.add_callback(lambda: loop.call_soon_threadsafe(task.cancel))
+            try:
+                await task
+            finally:
+                remove()  # A stop that comes later would meet a closed loop.
+
+        try:
+            asyncio.run(cancellable())
+        except asyncio.CancelledError:
+            self._cancellation.raise_if_cancelled()
+            raise
+
+    # ---- How a stop arrives ----
+
+    def _listen(self) -> None:
+        signal.signal(signal.SIGTERM, self._on_stop_signal)
+        os.register_at_fork(
+            before=self._before_fork,
+            after_in_parent=self._after_fork,
+            after_in_child=self._become_stranger,
+        )
+        start_new_thread(self._read_frames, ())
+
+    def _on_stop_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """Runs in the main thread, between two of its instructions."""
+        self._cancellation.cancel()
+        if self._interruptible:
+            self._interruptible = False
+            self._cancellation.raise_if_cancelled()
+
+    def _read_frames(self) -> None:
+        while True:
+            frame = self._channel.receive()
+            if frame is None or frame.get("type") == "cancel":
+                break
+        self._cancellation.cancel()
+        if self._interruptible:  # The signal also ends a system call that the main thread waits in.
+            signal.pthread_kill(self._main_thread, signal.SIGTERM)
+
+    # ---- Forked children are not this service, and SIGTERM is to end them ----
+
+    def _before_fork(self) -> None:
+        # Python forgets a signal that meets a child before the child is set up.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+        self._masks[get_ident()] = mask
+
+    def _after_fork(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(get_ident()))
+
+    def _become_stranger(self) -> None:
+        self._channel.abandon()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._after_fork()
+
+    # ---- How it ended ----
+
+    def _report(self, error: BaseException) -> None:
+        # A thread that does not end must not hold a crashed service up: after the patience its
+        # stack is written for the host, and the process ends.
+        descriptor = self._fault_descriptor if self._fault_descriptor is not None else 2
+        faulthandler.dump_traceback_later(2 * CRASH_PATIENCE, exit=True, file=descriptor)
+        description = describe(error)
+        self._channel.send({"type": "exception", "exception": description})
+        if not self._channel.flush(CRASH_PATIENCE):
+            print(description["traceback"], file=sys.stderr, end="")
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """``error`` as text: its type, its message, its traceback without this file's frames."""
+    from traceback import format_exception
+
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, _target.__file__):
+        trace = trace.tb_next
+    kind = type(error)
+    plain = kind.__module__ in ("builtins", "__main__", "__mp_main__")
+    try:
+        message = str(error)
+    except Exception as failure:
+        message = f"<str() of it raised {type(failure).__name__}>"
+    return {
+        "type": kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}",
+        "message": message[:MAX_MESSAGE_CHARACTERS],
+        # The end of a traceback says more than its beginning.
+        "traceback": "".join(format_exception(kind, error, trace))[-MAX_TRACEBACK_CHARACTERS:],
+    }
+
+
+def main() -> int:
+    """Run the worker that the environment describes."""
+    try:
+        channel = Channel(int(os.environ.pop("UNIRUN_CONTROL_FD")))
+    except (KeyError, ValueError, OSError) as error:
+        print(
+            "unirun.worker: a unirun host starts this program, with the descriptor of a control "
+            f"channel in UNIRUN_CONTROL_FD ({type(error).__name__}: {error}). "
+            "To run a service, name it in a tree and say: unirun up CONFIG",
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
+    fault_descriptor = None
+    if text := os.environ.pop("UNIRUN_FAULT_FD", None):
+        fault_descriptor = int(text)
+        os.set_inheritable(fault_descriptor, False)
+        faulthandler.enable(file=fault_descriptor, all_threads=True)
+    if hasattr(sys.stdout, "reconfigure"):
+        # Line by line, as on a terminal: what a worker printed before it was killed is known.
+        sys.stdout.reconfigure(line_buffering=True)
+    return Worker(channel, fault_descriptor).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
