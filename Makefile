@@ -1,0 +1,71 @@
+# Two commands for a new machine (Debian 12): `make demo` and `make test`. Each installs what is missing and is
+# quick the second time. The rest is for those who work on unirun; `make help` lists it.
+
+SHELL := /bin/bash
+PYTHON_BIN := .venv/bin/python
+export CCACHE_BASEDIR := $(CURDIR)
+export UNIRUN_BINARY := $(CURDIR)/build/dev/bin/unirun
+
+.PHONY: help setup program build demo test test-cpp test-python test-slow bench lint format docs sanitize nightly install-check clean
+
+help:  ## Says what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup:  ## Installs system packages and .venv, where missing
+	@scripts/setup.sh
+
+program: setup  ## Builds the program and the Python package into build/dev, and no tests
+	@cmake --preset dev -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON_BIN) $(if $(VERBOSE),,>/dev/null)
+	@cmake --build --preset dev --target unirun unirun-guard _core
+	@echo $(CURDIR)/build/dev/python > $$(echo .venv/lib/python3*/site-packages)/unirun-build.pth
+	@ln -sf $(CURDIR)/build/dev/bin/unirun .venv/bin/unirun
+
+build: program  ## Builds everything into build/dev
+	@cmake --build --preset dev
+
+demo: program  ## Runs the main job on real workers, some 20 seconds
+	@$(PYTHON_BIN) examples/demo/run.py
+
+test:  ## Every test but the long ones
+	@UNIRUN_SETUP_TESTS=1 $(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory test-cpp test-python install-check
+
+test-cpp:
+	@$(PYTHON_BIN) tests/check_house.py --self-test
+	@$(PYTHON_BIN) tests/check_house.py
+	@ctest --preset dev
+
+test-python:
+	@$(PYTHON_BIN) -m pytest -m "not slow"
+
+test-slow: build  ## Faults and storms against the real program that take their time
+	@$(PYTHON_BIN) -m pytest -m slow
+
+install-check:
+	@tests/install/check.sh build/dev
+
+bench:  ## Measures against rivals, on this machine
+	@UNIRUN_SETUP_BENCH=1 scripts/setup.sh
+	@cmake --preset release -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON_BIN) >/dev/null
+	@cmake --build --preset release
+	@UNIRUN_BINARY=$(CURDIR)/build/release/bin/unirun $(PYTHON_BIN) benchmarks/run.py
+
+sanitize:  ## The C++ tests under ASan with UBSan, then under TSan
+	@cmake --preset asan >/dev/null && cmake --build --preset asan && ctest --preset asan
+	@cmake --preset tsan >/dev/null && cmake --build --preset tsan && ctest --preset tsan
+
+nightly: test-slow  ## 100,000 seeds of simulation and the slow faults
+	@build/dev/bin/simulation --seeds 100000 --steps 200
+
+lint:  ## Formatters and linters, changing nothing
+	@UNIRUN_SETUP_LINT=1 scripts/setup.sh
+	@scripts/lint.sh
+
+format:  ## Formats everything
+	@scripts/lint.sh --fix
+
+docs: build  ## Renders the command line and the schema into docs/
+	@$(PYTHON_BIN) scripts/render_docs.py
+
+clean:
+	@rm -rf build .venv

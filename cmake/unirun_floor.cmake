@@ -1,0 +1,45 @@
+# unirun_floor(NAME USES floor... LINKS target... SOURCES ... TESTS ...) makes the library
+# unirun::NAME with the project's warnings and, from TESTS, the doctest program NAME_test
+# whose cases are known to ctest by name.
+include_guard()
+
+function(unirun_warnings target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
+    -Woverloaded-virtual $<$<BOOL:${UNIRUN_WERROR}>:-Werror>)
+endfunction()
+
+function(unirun_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  if(NOT UNIRUN_BUILD_TESTS)
+    return()
+  endif()
+  add_executable(${name} ${CMAKE_SOURCE_DIR}/tests/doctest_main.cpp ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${ARG_LINKS} doctest::doctest)
+  unirun_warnings(${name})
+  doctest_discover_tests(${name} TEST_PREFIX "${name}: " PROPERTIES TIMEOUT 300)
+endfunction()
+
+function(unirun_floor name)
+  cmake_parse_arguments(ARG "" "" "USES;LINKS;PRIVATE_LINKS;SOURCES;TESTS" ${ARGN})
+  add_library(unirun_${name} STATIC ${ARG_SOURCES})
+  add_library(unirun::${name} ALIAS unirun_${name})
+  set_target_properties(unirun_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
+  target_include_directories(unirun_${name} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>
+    # Headers name each other from the root; a program outside says "unirun/host/host.h".
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/unirun>)
+  list(TRANSFORM ARG_USES PREPEND unirun_)
+  target_link_libraries(unirun_${name} PUBLIC ${ARG_USES} ${ARG_LINKS})
+  # A private dependency of a static library still has to reach the final link.
+  target_link_libraries(unirun_${name} PRIVATE ${ARG_PRIVATE_LINKS})
+  target_compile_features(unirun_${name} PUBLIC cxx_std_20)
+  unirun_warnings(unirun_${name})
+  if(ARG_TESTS)
+    unirun_test(${name}_test SOURCES ${ARG_TESTS} LINKS unirun_${name})
+  endif()
+  install(TARGETS unirun_${name} EXPORT unirun_targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/unirun/${name}
+    FILES_MATCHING PATTERN "*.h")
+endfunction()

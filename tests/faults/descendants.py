@@ -1,0 +1,40 @@
+"""A service that leaves a descendant of one kind behind: run as ``descendants.py KIND``.
+
+Says "up" once it is there. Ends by itself, with 3, on SIGUSR1.
+"""
+
+import os
+import signal
+import sys
+import time
+
+
+def stay() -> None:
+    while True:
+        time.sleep(1000)
+
+
+def main() -> None:
+    kind = sys.argv[1]
+    told, tell = os.pipe()
+    if os.fork() == 0:
+        if kind in {"setsid", "double_fork"}:
+            os.setsid()
+        if kind == "double_fork" and os.fork() != 0:
+            os._exit(0)
+        if kind == "ignores_sigterm":
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+        if kind != "holds_stdout":
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, 1)
+            os.dup2(nothing, 2)
+        os.write(tell, b"x")
+        stay()
+    os.read(told, 1)
+    signal.signal(signal.SIGUSR1, lambda *_: os._exit(3))
+    print("up", flush=True)
+    stay()
+
+
+main()

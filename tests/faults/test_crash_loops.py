@@ -1,0 +1,83 @@
+"""Services that die as soon as they live."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import pytest
+from real_host import RealHost, eventually, tree
+
+# An abstract name begins with "@".
+NOTIFY = (
+    "import os,socket,time;name=os.environ['NOTIFY_SOCKET'].replace('@',chr(0));"
+    "socket.socket(1,2).sendto(b'READY=1',name);time.sleep(1000)"
+)
+READY = {"fd": "echo >&3; exec sleep 1000", "notify": f'exec python3 -c "{NOTIFY}"'}
+
+
+@pytest.mark.parametrize("deaths", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("readiness", [{"kind": "notify"}, {"kind": "fd", "fd": 3}], ids=["notify", "fd"])
+@pytest.mark.timeout(300)
+def test_what_dies_at_once_was_never_running(readiness: dict[str, Any], deaths: int) -> None:
+    with RealHost() as host:
+        host.keep_events = False
+        # A first start that fails would end the tree (item 8): each is let live once.
+        once = f"[ -e $0 ] && exit 1; : > $0; {READY[readiness['kind']]}"
+        children = [
+            {"id": f"w{i}", "command": ["sh", "-c", once, f"{host.directory}/w{i}"], "readiness": readiness}
+            for i in range(4)
+        ]
+        host.start(tree(*children))
+        host.wait_for("supervisor_started", "s")
+        ready_once = host.count("service_started", None) - host.count("service_started", "s")
+        assert ready_once == len(children)
+        for child in children:
+            host.ask("POST", f"/v1/services/s/{child['id']}/kill")
+        assert eventually(lambda: host.count("service_exited") >= deaths, 240.0), host.count("service_exited")
+        assert sum(host.count("service_started", f"s/w{i}") for i in range(4)) == len(children)
+
+
+def test_a_program_that_is_not_there_was_never_running() -> None:
+    with RealHost() as host:
+        program = host.directory / "program"
+        program.write_text("#!/bin/sh\nexec sleep 1000\n", encoding="ascii")
+        program.chmod(0o755)
+        backoff = {"kind": "fixed", "initial": "10ms"}
+        host.start(tree({"id": "w", "command": [str(program)], "backoff": backoff}))
+        host.wait_for("supervisor_started", "s")
+        program.unlink()
+        host.ask("POST", "/v1/services/s/w/kill")
+        host.wait_for("service_backing_off", "s/w", times=5)
+        assert host.count("service_started", "s/w") == 1
+        why = host.ask("GET", "/v1/why/s/w?limit=1")["deaths"][0]
+        assert why["reason"]["kind"] == "start_failed"
+        assert "No such file" in why["summary"] or "no such file" in why["summary"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_thousand_restarts_a_second_leave_the_host_responsive_and_its_memory_flat() -> None:
+    with RealHost() as host:
+        host.keep_events = False
+        backoff = {"kind": "fixed", "initial": "20ms"}
+        child = {"id": "w", "instances": 40, "command": ["false"], "backoff": backoff}
+        host.start(tree(child, {"id": "calm", "command": ["sleep", "1000"]}))
+        host.wait_for("supervisor_started", "s")
+        time.sleep(2.0)  # Past the growth of its caches.
+        before, exits_before, began = host.pss_kib(), host.count("service_exited"), time.monotonic()
+        slowest = 0.0
+        while time.monotonic() - began < 10.0:
+            asked = time.monotonic()
+            assert host.ask("GET", "/v1/services/s/calm")["state"] == "running"
+            slowest = max(slowest, time.monotonic() - asked)
+            time.sleep(0.05)
+        rate = (host.count("service_exited") - exits_before) / (time.monotonic() - began)
+        growth = host.pss_kib() - before
+        print(f"{rate:.0f} restarts/s, slowest answer {slowest * 1000:.0f} ms, growth {growth} KiB")
+        assert slowest < 1.0
+        assert growth < 2048
+        assert rate > 200  # A thousand on two cores of its own.
+        host.send(signal.SIGTERM)
+        assert host.wait() == 0

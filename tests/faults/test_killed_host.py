@@ -1,0 +1,59 @@
+"""A host that is killed at any moment leaves no process, no socket in the way, and a readable journal."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import time
+
+import pytest
+from real_host import RealHost, eventually, tree
+
+BUSY = tree(
+    *({"id": f"crash{i}", "command": ["sh", "-c", "sleep 0.0$0; exit 1", str(i)]} for i in range(4)),
+    {"id": "family", "command": ["sh", "-c", "setsid sleep 1000 & sleep 1000 & exec sleep 1000"]},
+)
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.timeout(300)
+def test_killed_at_a_random_moment(rounds: int) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    with RealHost() as host:
+        last_sequence = 0
+        for _ in range(rounds):
+            host.start(BUSY)
+            if chance.random() < 0.8:
+                host.wait_for("host_started")
+            time.sleep(chance.random() * 0.3)
+            host.kill()
+            assert eventually(lambda: not host.processes()), host.processes()
+            if host.journal.exists():
+                with sqlite3.connect(host.journal) as journal:
+                    assert journal.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        host.start(BUSY)
+        host.wait_for("supervisor_started", "s")
+        first = next(event for event in host.events if event["event"] == "host_started")
+        assert first["sequence"] > last_sequence + rounds  # It went on counting.
+        history = host.ask("GET", "/v1/events?limit=10000")["events"]
+        assert sum(event["event"] == "host_started" for event in history) >= 2
+        host.send(signal.SIGTERM)
+        assert host.wait() == 0
+        assert not host.processes()
+
+
+def test_a_second_host_is_refused_and_the_first_goes_on() -> None:
+    with RealHost() as first, RealHost() as second:
+        first.start(tree({"id": "w", "command": ["sleep", "1000"]}))
+        first.wait_for("supervisor_started", "s")
+        second.start(
+            {"host": {"control_socket": str(first.socket_path)}, **tree({"id": "w", "command": ["sleep", "1000"]})}
+        )
+        assert second.wait() == 1
+        assert first.process is not None
+        assert f"pid {first.process.pid}" in second.ended_with()
+        assert not second.processes()
+        assert first.ask("GET", "/v1/status")["host"]["state"] == "running"

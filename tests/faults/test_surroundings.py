@@ -1,0 +1,126 @@
+"""What may go wrong around a host: the clock, the disk, files that vanish, clients that misbehave."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import signal
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from real_host import BINARY, RealHost, eventually, tree
+
+CALM = {"id": "calm", "command": ["sleep", "1000"]}
+
+
+def libfaketime() -> str | None:
+    for folder in Path("/usr/lib").glob("*/faketime"):
+        return str(folder / "libfaketime.so.1")
+    return None
+
+
+def test_a_jump_of_the_wall_clock_changes_nothing() -> None:
+    library = libfaketime()
+    if library is None:
+        pytest.skip("libfaketime is not installed (apt-get install faketime)")
+    environment = {"LD_PRELOAD": library, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    with RealHost(environment=environment) as host:
+        clock = host.directory / "clock"
+        clock.write_text("+0", encoding="ascii")
+        host.environment["FAKETIME_TIMESTAMP_FILE"] = str(clock)
+        beat = {
+            "id": "beat",
+            "command": ["sh", "-c", "sleep 0.2; exit 1"],
+            "backoff": {"kind": "fixed", "initial": "200ms"},
+        }
+        host.start(tree(CALM, beat))
+        host.wait_for("supervisor_started", "s")
+        for jump in ("+3600", "-7200", "+0"):
+            before = host.count("service_exited", "s/beat")
+            clock.write_text(jump, encoding="ascii")
+            time.sleep(2.0)
+            # Two or three lives a second at most, and never none.
+            assert 1 <= host.count("service_exited", "s/beat") - before <= 8
+        seen = [event["time"] for event in host.events]
+        assert max(seen)[:13] != min(seen)[:13], "the wall clock did not jump at all"
+        assert host.count("service_exited", "s/calm") == 0
+        host.send(signal.SIGTERM)
+        assert host.wait() == 0
+
+
+def test_a_full_disk_under_the_journal_is_a_warning() -> None:
+    with RealHost() as host:
+        host.start(tree(CALM))
+        host.wait_for("supervisor_started", "s")
+        assert host.process is not None
+        resource.prlimit(host.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        host.ask("POST", "/v1/services/s/calm/kill")
+        host.wait_for("service_started", "s/calm", times=2)
+        host.wait_for("warning")
+        assert any("memory" in event.get("what", "") for event in host.events)
+        # Supervision goes on, and so does the record of it.
+        host.ask("POST", "/v1/services/s/calm/kill")
+        host.wait_for("service_started", "s/calm", times=3)
+        assert len(host.ask("GET", "/v1/why/s/calm")["deaths"]) == 2
+        host.send(signal.SIGTERM)
+        assert host.wait() == 0
+
+
+def test_log_files_that_are_removed_come_back_at_sigusr1() -> None:
+    with RealHost() as host:
+        log = host.directory / "out.log"
+        talk = ["sh", "-c", "while :; do echo tick; sleep 0.05; done"]
+        host.start(tree({"id": "talk", "command": talk, "output": {"file": str(log)}}))
+        host.wait_for("supervisor_started", "s")
+        assert eventually(lambda: log.exists() and "tick" in log.read_text())
+        log.unlink()
+        host.send(signal.SIGUSR1)
+        assert eventually(lambda: log.exists() and "tick" in log.read_text())
+        assert host.ask("GET", "/v1/logs/s/talk?tail=3")["lines"][-1]["text"] == "tick"
+
+
+def test_five_hundred_connections_and_garbage_do_not_hold_up_supervision() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1024:
+        pytest.skip(f"only {hard} descriptors are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1024), hard))
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    with RealHost() as host, ExitStack() as open_clients:
+        host.start(tree(CALM))
+        host.wait_for("supervisor_started", "s")
+        clients = [open_clients.enter_context(host.connect()) for _ in range(500)]
+        for client in clients:
+            try:
+                client.sendall(chance.choice([b"GET /v1/st", chance.randbytes(200), b"", b"POST / HTTP/1.1\r\n"]))
+            except BrokenPipeError:
+                continue
+        asked = time.monotonic()
+        host.ask("POST", "/v1/services/s/calm/kill")
+        host.wait_for("service_started", "s/calm", times=2)
+        assert time.monotonic() - asked < 5.0
+        open_clients.close()
+        assert host.ask("GET", "/v1/version")["host"] == "h"
+
+
+@pytest.mark.slow
+def test_status_of_a_thousand_children_takes_milliseconds() -> None:
+    with RealHost() as host:
+        host.keep_events = False
+        host.start(tree({"id": "w", "instances": 1000, "command": ["sleep", "1000"]}))
+        host.wait_for("supervisor_started", "s")
+        times = []
+        for _ in range(20):
+            began = time.monotonic()
+            done = subprocess.run(
+                [BINARY, "--socket", host.socket_path, "status", "--json"], capture_output=True, check=True
+            )
+            times.append(time.monotonic() - began)
+            assert len(json.loads(done.stdout)["services"]) == 1001
+        print(f"fastest {min(times) * 1000:.1f} ms, median {sorted(times)[10] * 1000:.1f} ms")
+        assert min(times) < 0.025

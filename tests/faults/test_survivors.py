@@ -1,0 +1,54 @@
+"""Three endings by five kinds of descendants, as root and as an ordinary user: nobody survives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from real_host import NOBODY, RealHost, eventually, tree
+
+KINDS = ["in_the_group", "setsid", "double_fork", "ignores_sigterm", "holds_stdout"]
+SCRIPT = Path(__file__).with_name("descendants.py")
+USERS = [pytest.param(None, id="this user"), pytest.param(NOBODY, id="an ordinary user")]
+
+
+def leaving_behind(kind: str, token: str, script: Path) -> dict[str, object]:
+    return {
+        "id": kind,
+        "command": [os.path.realpath(sys.executable), str(script), kind],
+        "env": {"FAULT_TOKEN": f"{token}-{kind}"},
+        "readiness": {"kind": "log", "pattern": "^up$"},
+        "restart": "temporary",
+        "shutdown": "1s",
+    }
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("ending", ["stop", "crash", "SIGKILL of the host"])
+def test_nobody_survives(ending: str, user: int | None) -> None:
+    if user is not None and os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with RealHost(user=user) as host:
+        script = host.public(SCRIPT)
+        host.start(tree(*(leaving_behind(kind, host.token, script) for kind in KINDS)))
+        for kind in KINDS:
+            host.wait_for("service_started", f"s/{kind}")
+            assert len(host.processes(f"{host.token}-{kind}")) >= 2, kind
+        if ending == "stop":
+            host.send(signal.SIGTERM)
+            assert host.wait() == 0
+            gone = not any(host.processes(f"{host.token}-{kind}") for kind in KINDS)
+            assert gone  # At once: the host ends last.
+        elif ending == "crash":
+            for service in host.ask("GET", "/v1/status")["services"]:
+                if service["type"] == "worker":
+                    os.kill(service["pid"], signal.SIGUSR1)
+            for kind in KINDS:
+                host.wait_for("service_exited", f"s/{kind}")
+        else:
+            host.kill()
+        left = {kind: host.processes(f"{host.token}-{kind}") for kind in KINDS}
+        assert eventually(lambda: not any(host.processes(f"{host.token}-{kind}") for kind in KINDS)), left

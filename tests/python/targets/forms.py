@@ -1,0 +1,281 @@
+"""Targets of every form, for test_worker.py. Each tells by status() what it saw."""
+
+import asyncio
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+
+from unirun import Cancelled, Ignore, Service, ServiceContext
+
+
+class Polite(Service):
+    def run(self, context):
+        context.ready()
+        context.cancellation.wait()
+        context.status("asked to stop")
+
+
+class Async(Service):
+    async def run_async(self, context):
+        context.ready()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            context.status("cancelled")
+            raise
+
+
+class Neither(Service):
+    pass
+
+
+class Nested:
+    class Inner(Service):
+        def run(self, context):
+            context.status("inner")
+
+
+class NotAService:
+    pass
+
+
+instance_of_service = Polite()
+not_callable = 42
+
+
+def without_context():
+    print("ran")
+
+
+def with_context(context):
+    context.status(f"{context.path} {context.id} {context.instance} {dict(context.config)}")
+
+
+def with_arguments(context, first, second):
+    context.status(f"{first} {second}")
+
+
+def with_any(*args):
+    context, *rest = args
+    context.status(f"any {rest}")
+
+
+def decorate(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@decorate
+def decorated():
+    print("decorated")
+
+
+partly = functools.partial(with_arguments, first="a", second="b")
+
+
+class Callable:
+    def __call__(self, context):
+        context.status("called")
+
+    def method(self, context):
+        context.status("method")
+
+
+callable_object = Callable()
+bound_method = Callable().method
+
+
+async def async_function(context):
+    context.ready()
+    await asyncio.sleep(3600)
+
+
+async def async_without_context():
+    print("started")
+    await asyncio.sleep(3600)
+
+
+async def async_returns(context):
+    context.status("async done")
+
+
+async def async_shields_itself(context):
+    context.ready()
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        context.status("finished anyway")
+
+
+async def async_cancels_itself(context):
+    raise asyncio.CancelledError("my own")
+
+
+def sleeps_without_context():
+    try:
+        print("asleep")
+        time.sleep(3600)
+    except Cancelled:
+        print("woken")
+        raise
+
+
+def waits_for_a_lock_without_context():
+    print("waiting")
+    threading.Event().wait()
+
+
+def cleans_up_slowly():
+    try:
+        print("started")
+        time.sleep(3600)
+    finally:
+        for _ in range(20):
+            time.sleep(0.01)
+        print("cleaned")
+
+
+def raises():
+    raise ValueError("no such job")
+
+
+def raises_chained(context):
+    try:
+        raises()
+    except ValueError as error:
+        raise KeyError("outer") from error
+
+
+class StrangeError(Exception):
+    def __str__(self):
+        raise RuntimeError("not even this")
+
+
+def raises_strange():
+    raise StrangeError
+
+
+def exits(context):
+    sys.exit(context.config["code"])
+
+
+def ignores():
+    raise Ignore("no such device here")
+
+
+def segfaults(context):
+    context.ready()
+    import faulthandler
+
+    other = threading.Thread(target=idle_in_a_thread, daemon=True)
+    other.start()
+    faulthandler._sigsegv()
+
+
+def idle_in_a_thread():
+    time.sleep(3600)
+
+
+def hangs(context):
+    context.ready()
+    while True:
+        time.sleep(3600)
+
+
+def aborts():
+    os.abort()
+
+
+def logs(context):
+    import logging
+
+    logging.getLogger("shop.orders").info("placed %d", 7)
+    logging.getLogger("shop").debug("too fine")
+    try:
+        raises()
+    except ValueError:
+        context.logger.exception("failed")
+
+
+def logs_while_formatting():
+    import logging
+
+    class Noisy:
+        def __str__(self):
+            logging.getLogger().warning("from within")
+            return "noisy"
+
+    logging.getLogger().warning("outer %s", Noisy())
+
+
+def floods(context):
+    context.ready()
+    import logging
+
+    for number in range(int(context.config["count"])):
+        logging.getLogger("flood").info("%d %s", number, "x" * 1000)
+    print("flooded", flush=True)
+    context.cancellation.wait()
+
+
+def beats(context):
+    for _ in range(200_000):
+        context.heartbeat()
+
+
+def crashes_with_a_thread_left():
+    threading.Thread(target=time.sleep, args=(3600,)).start()
+    raise ValueError("main is gone")
+
+
+def thread_outlives_main():
+    threading.Thread(target=lambda: (time.sleep(0.05), print("thread done"))).start()
+
+
+def forks(context):
+    pid = os.fork()
+    if pid == 0:
+        context.status("from the child")  # Must not reach the host's stream.
+        signal.pause()
+    print("child", pid)
+    os.kill(pid, signal.SIGTERM)
+    _, status = os.waitpid(pid, 0)
+    context.status(f"child ended by signal {os.WTERMSIG(status)}")
+
+
+def square(number):
+    return number * number
+
+
+def uses_threads(context):
+    with context.run(flavor="threads", max_workers=2) as pool:
+        context.status(str(list(pool.map(square, range(4)))))
+
+
+def uses_processes(context):
+    with context.run(flavor="processes", max_workers=2) as pool:
+        context.status(str(list(pool.map(square, range(4)))))
+
+
+def wrong_flavor(context):
+    context.run(flavor="fibers")
+
+
+async def uses_threads_async(context):
+    async with context.run(flavor="threads") as pool:
+        loop = asyncio.get_running_loop()
+        context.status(str(await loop.run_in_executor(pool, square, 5)))
+
+
+def environment(context):
+    context.status(str(sorted(name for name in os.environ if name in ("UNIRUN_CONTROL_FD", "UNIRUN_FAULT_FD"))))
+
+
+def typed(context: ServiceContext) -> None:
+    context.status("typed")
