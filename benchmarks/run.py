@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Every benchmark, one after another; what `make bench` runs. docs/benchmarks.md says what each figure means.
+
+usage: run.py [--quick]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CRASH = "supervision/crash_restart.py"
+FOOTPRINT = "supervision/footprint.py"
+SPAWN_COST = "supervision/spawn_cost.py"
+STATUS = "supervision/status_latency.py"
+
+FULL = [
+    [CRASH, "--children", "20", "--kills", "70", "--rounds", "3"],
+    [CRASH, "--children", "200", "--together", "--rounds", "5"],
+    [CRASH, "--children", "20", "--kills", "70", "--rounds", "3", "--payload", "python"],
+    [FOOTPRINT, "--children", "1", "100", "200", "500"],
+    [SPAWN_COST],
+    [STATUS],
+    ["bus.py"],
+]
+QUICK = [
+    [CRASH, "--children", "20", "--kills", "20", "--rounds", "1"],
+    [CRASH, "--children", "200", "--together", "--rounds", "1"],
+    [FOOTPRINT, "--children", "1", "100", "--idle-seconds", "5"],
+    [SPAWN_COST, "--kills", "20", "--rounds", "1"],
+    [STATUS, "--calls", "10"],
+    ["bus.py"],
+]
+
+
+def main() -> None:
+    for name, *arguments in QUICK if "--quick" in sys.argv else FULL:
+        print(f"\n== {name} {' '.join(arguments)}", flush=True)
+        subprocess.run([sys.executable, HERE / name, *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main()
