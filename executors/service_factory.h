@@ -1,0 +1,31 @@
+// ServiceFactory makes the Service that a spec names, for executors that run it inside this
+// process. The registry of native services is one (NativeTarget); python_bindings/ gives the host
+// another (PythonTarget).
+//
+// Thread: the loop's. Quick: what takes time is left to Service::prepare().
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "executors/service_spec.h"
+#include "framework/result.h"
+#include "framework/service.h"
+
+namespace unirun {
+
+// How the service will be run: a target that can only block, or only await, may be told apart.
+enum class ServiceStyle : std::uint8_t { blocking, async };
+
+class ServiceFactory {
+ public:
+  virtual ~ServiceFactory() = default;
+
+  // Errors: no service of this name (with the nearest known one), a shared object that does not
+  // load.
+  [[nodiscard]] virtual Result<std::unique_ptr<Service>> make(const ServiceSpec& spec,
+                                                              ServiceStyle style) = 0;
+};
+
+}  // namespace unirun
