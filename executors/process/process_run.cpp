@@ -15,6 +15,7 @@
 #include <regex>
 #include <utility>
 
+#include "executors/output/service_log.h"
 #include "executors/process/spawn_plan.h"
 
 namespace unirun {
@@ -378,7 +379,6 @@ void ProcessRun::begin_liveness() {
   }
 }
 
-// A record is an event for those who observe, and a line among the service's others.
 void ProcessRun::on_log(const nlohmann::json& message) {
   const auto line = message.find("line");
   const bool has_line = line != message.end() && line->is_number_integer();
@@ -388,16 +388,7 @@ void ProcessRun::on_log(const nlohmann::json& message) {
                     text_of(message, "message"),
                     text_of(message, "file"),
                     has_line ? line->get<std::int64_t>() : 0};
-  if (output_) {
-    const std::string text = fmt::format("{} {}: {}", record.level, record.logger, record.message);
-    LineSplitter lines;
-    const auto keep = [this](std::string_view part, bool continued) {
-      output_->append(id(), OutputStream::log, part, continued);
-    };
-    lines.feed(text, keep);
-    lines.finish(keep);
-  }
-  if (world_.bus.wants(EventKind::service_log)) world_.bus.publish(path(), std::move(record));
+  keep_log_record(world_.bus, output_.get(), path(), std::move(record));
 }
 
 void ProcessRun::on_message(const nlohmann::json& message) {
