@@ -39,6 +39,20 @@ constexpr Interest interest_in(int events) {
                                ((events & UV_WRITABLE) != 0 ? 2 : 0));
 }
 
+// The first callback after a wait begins a turn: libuv has no hook between the two.
+struct Turn {
+  TurnObserver* observer = nullptr;
+  bool begun = false;
+
+  void begin() noexcept {
+    if (!std::exchange(begun, true) && observer != nullptr) observer->on_turn_began();
+  }
+  void end() noexcept {
+    if (std::exchange(begun, false) && observer != nullptr) observer->on_turn_ended();
+  }
+  static Turn& of(const uv_loop_t* loop) { return *static_cast<Turn*>(loop->data); }
+};
+
 // A watch as the loop keeps it.
 class Watched {
  public:
@@ -57,6 +71,7 @@ class WatchedHandle : public Watched {
   }
 
   void call(Arguments... arguments) noexcept {
+    Turn::of(handle.loop).begin();
     calling_ = true;
     function_(arguments...);
     calling_ = false;
@@ -120,7 +135,8 @@ struct BlockingWork {
 
 struct EventLoop::Impl {
   uv_loop_t loop{};
-  uv_async_t wake{};
+  uv_async_t wake{};       // Of another thread's post.
+  uv_idle_t go_on{};       // Active while the loop thread itself has posted: no wait, no eventfd.
   uv_timer_t timer{};      // Fires for the first deadline of all.
   uv_prepare_t prepare{};  // Sets `timer`, once a turn, just before the loop waits.
   const Clock& clock;
@@ -138,6 +154,8 @@ struct EventLoop::Impl {
   std::unordered_set<BlockingWork*> blocking;
   bool ends = false;
 
+  Turn turn;
+
   explicit Impl(const Clock& a_clock);
   ~Impl();
   Impl(const Impl&) = delete;
@@ -145,25 +163,48 @@ struct EventLoop::Impl {
 
   void fire_due();
   void arm();
+  void prepare_to_wait();
   void run_posted();
   void post(std::function<void()> function);
 
   Watch keep(Watched* watched);
 };
 
+namespace {
+
+// The loop that this thread runs: what only its own thread may do is told by this, not by an id
+// that another thread may be about to write.
+thread_local const void* running_here = nullptr;
+
+class RunningHere {
+ public:
+  explicit RunningHere(const void* loop) : outer_(std::exchange(running_here, loop)) {}
+  ~RunningHere() { running_here = outer_; }
+  RunningHere(const RunningHere&) = delete;
+  RunningHere& operator=(const RunningHere&) = delete;
+
+ private:
+  const void* outer_;
+};
+
+}  // namespace
+
 EventLoop::Impl::Impl(const Clock& a_clock) : clock(a_clock) {
   check(uv_loop_init(&loop), "uv_loop_init");
+  loop.data = &turn;
+  check(uv_idle_init(&loop, &go_on), "uv_idle_init");
   check(uv_async_init(
             &loop, &wake,
             [](uv_async_t* async) noexcept { static_cast<Impl*>(async->data)->run_posted(); }),
         "uv_async_init");
   check(uv_timer_init(&loop, &timer), "uv_timer_init");
   check(uv_prepare_init(&loop, &prepare), "uv_prepare_init");
-  wake.data = timer.data = prepare.data = this;
-  check(
-      uv_prepare_start(
-          &prepare, [](uv_prepare_t* handle) noexcept { static_cast<Impl*>(handle->data)->arm(); }),
-      "uv_prepare_start");
+  wake.data = go_on.data = timer.data = prepare.data = this;
+  check(uv_prepare_start(&prepare,
+                         [](uv_prepare_t* handle) noexcept {
+                           static_cast<Impl*>(handle->data)->prepare_to_wait();
+                         }),
+        "uv_prepare_start");
 }
 
 EventLoop::Impl::~Impl() {
@@ -172,6 +213,7 @@ EventLoop::Impl::~Impl() {
   for (Watched* watched : std::exchange(watches, {})) watched->end();
   for (BlockingWork* work : blocking) uv_cancel(reinterpret_cast<uv_req_t*>(&work->request));
   uv_close(reinterpret_cast<uv_handle_t*>(&wake), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&go_on), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&timer), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&prepare), nullptr);
   uv_run(&loop, UV_RUN_DEFAULT);  // Until every handle is closed and running work has ended.
@@ -181,6 +223,7 @@ EventLoop::Impl::~Impl() {
 }
 
 void EventLoop::Impl::fire_due() {
+  turn.begin();
   const Instant now = clock.now();
   std::vector<TimerId> batch = std::exchange(due, {});  // A callback may run the loop.
   for (TimerId id; (id = timers.take_due(now)) != TimerId::none;) batch.push_back(id);
@@ -212,11 +255,23 @@ void EventLoop::Impl::arm() {
       "uv_timer_start");
 }
 
+void EventLoop::Impl::prepare_to_wait() {
+  arm();
+  turn.end();
+}
+
 void EventLoop::Impl::post(std::function<void()> function) {
-  if (posted.push(std::move(function)) && !ends) check(uv_async_send(&wake), "uv_async_send");
+  if (!posted.push(std::move(function)) || ends) return;
+  if (running_here != this) return check(uv_async_send(&wake), "uv_async_send");
+  const auto on_idle = [](uv_idle_t* idle) noexcept {
+    uv_idle_stop(idle);
+    static_cast<Impl*>(idle->data)->run_posted();
+  };
+  check(uv_idle_start(&go_on, on_idle), "uv_idle_start");
 }
 
 void EventLoop::Impl::run_posted() {
+  turn.begin();
   posted.drain([](std::function<void()>&& function) { function(); });
 }
 
@@ -234,11 +289,13 @@ EventLoop::EventLoop(const Clock& clock) : clock_(clock), impl_(std::make_unique
 EventLoop::~EventLoop() = default;
 
 void EventLoop::run() {
+  const RunningHere here(impl_.get());
   impl_->thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
   uv_run(&impl_->loop, UV_RUN_DEFAULT);
 }
 
 void EventLoop::run_ready() {
+  const RunningHere here(impl_.get());
   impl_->thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
   impl_->fire_due();
   uv_run(&impl_->loop, UV_RUN_NOWAIT);
@@ -260,12 +317,23 @@ TimerId EventLoop::start_timer(Instant deadline, std::function<void()> on_due) {
 void EventLoop::cancel_timer(TimerId timer) { impl_->timers.cancel(timer); }
 
 Watch EventLoop::watch(int descriptor, Interest interest, std::function<void(Interest)> on_ready) {
+  Result<Watch> watch = try_watch(descriptor, interest, std::move(on_ready));
+  if (watch) return *std::move(watch);
+  std::fprintf(stderr, "event loop: %s\n", watch.error().message.c_str());
+  std::abort();
+}
+
+Result<Watch> EventLoop::try_watch(int descriptor, Interest interest,
+                                   std::function<void(Interest)> on_ready) {
   UNIRUN_REQUIRE(on_ready != nullptr && !impl_->ends);
-  auto* watched = new WatchedDescriptor(std::move(on_ready), interest);
-  check(uv_poll_init(&impl_->loop, &watched->handle, descriptor),
-        "watch a descriptor (one watch each, and no regular file)");
+  auto watched = std::make_unique<WatchedDescriptor>(std::move(on_ready), interest);
+  if (const int error = uv_poll_init(&impl_->loop, &watched->handle, descriptor); error < 0) {
+    return Error{Errc::system,
+                 "watch descriptor " + std::to_string(descriptor) +
+                     " (an open one, one watch each, and no regular file): " + uv_strerror(error)};
+  }
   watched->start();
-  return impl_->keep(watched);
+  return impl_->keep(watched.release());
 }
 
 Watch EventLoop::watch_signal(int signal_number, std::function<void()> on_signal) {
@@ -290,11 +358,14 @@ void EventLoop::run_blocking(std::function<void()> work, std::function<void()> d
   };
   const auto after = [](uv_work_t* request, int) noexcept {
     const std::unique_ptr<BlockingWork> self(static_cast<BlockingWork*>(request->data));
+    Turn::of(request->loop).begin();
     self->pending->erase(self.get());
     if (self->done && !*self->loop_ends) self->done();
   };
   check(uv_queue_work(&impl_->loop, &blocking->request, run, after), "uv_queue_work");
 }
+
+void EventLoop::observe_turns(TurnObserver* observer) { impl_->turn.observer = observer; }
 
 bool EventLoop::in_loop_thread() const {
   return impl_->thread.load(std::memory_order_relaxed) == std::this_thread::get_id();

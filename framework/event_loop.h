@@ -11,7 +11,9 @@
 #include <string>
 
 #include "framework/clock.h"
+#include "framework/loop_seat.h"
 #include "framework/registration.h"
+#include "framework/result.h"
 #include "framework/timers.h"
 
 namespace unirun {
@@ -22,6 +24,15 @@ enum class Interest : std::uint8_t { readable = 1, writable = 2, both = 3 };
 // Watches a descriptor or a signal. Does not own the descriptor: end the watch first, close the
 // descriptor afterwards. Thread: the loop's.
 using Watch = Registration;
+
+// Hears when the loop begins to work and when it is done: before it waits, or looks for more.
+// Thread: the loop's.
+class TurnObserver {
+ public:
+  virtual ~TurnObserver() = default;
+  virtual void on_turn_began() noexcept = 0;
+  virtual void on_turn_ended() noexcept = 0;
+};
 
 class EventLoop final : public Timers {
  public:
@@ -42,8 +53,8 @@ class EventLoop final : public Timers {
   void stop();
 
   // Calls `function` on the loop thread, soon, in the order of posting from each thread; wakes the
-  // loop at most once a burst. Functions posted after the loop's end are dropped with it. Thread:
-  // any.
+  // loop at most once a burst, and from the loop thread itself without a system call. Functions
+  // posted after the loop's end are dropped with it. Thread: any.
   void post(std::function<void()> function);
 
   [[nodiscard]] TimerId start_timer(Instant deadline, std::function<void()> on_due) override;
@@ -55,6 +66,11 @@ class EventLoop final : public Timers {
   [[nodiscard]] Watch watch(int descriptor, Interest interest,
                             std::function<void(Interest)> on_ready);
 
+  // The same for a descriptor of which nothing is known. Errors: it is not open, is watched
+  // already, or is a regular file.
+  [[nodiscard]] Result<Watch> try_watch(int descriptor, Interest interest,
+                                        std::function<void(Interest)> on_ready);
+
   // The disposition of `signal_number` is the loop's as long as the watch lives.
   [[nodiscard]] Watch watch_signal(int signal_number, std::function<void()> on_signal);
 
@@ -63,6 +79,12 @@ class EventLoop final : public Timers {
   // is called any more.
   void run_blocking(std::function<void()> work, std::function<void()> done);
 
+  // One at a time; nullptr for none. Outlives its time here.
+  void observe_turns(TurnObserver* observer);
+
+  // On whose behalf it works right now. See LoopSeat for the threads.
+  [[nodiscard]] LoopSeat& seat() { return seat_; }
+
   [[nodiscard]] bool in_loop_thread() const;
   [[nodiscard]] const Clock& clock() const { return clock_; }
 
@@ -70,6 +92,7 @@ class EventLoop final : public Timers {
   struct Impl;
 
   const Clock& clock_;
+  LoopSeat seat_;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <memory>
@@ -312,6 +313,76 @@ TEST_CASE("watches, timers and posts that outlive their loop fall silent") {
   CHECK(held.use_count() == 1);
   watch.reset();
   signal.reset();
+}
+
+TEST_CASE_FIXTURE(Fixture, "what the loop posts to itself runs in turns, and starves no timer") {
+  int rounds = 0;
+  bool timer_fired = false;
+  std::function<void()> again = [&] {
+    ++rounds;
+    if (!timer_fired) loop.post(again);
+  };
+  const TimerId timer = loop.start_timer(clock.now() + 5ms, [&] {
+    timer_fired = true;
+    loop.stop();
+  });
+  loop.post(again);
+  run_at_most();
+  loop.cancel_timer(timer);
+  CHECK(timer_fired);
+  CHECK(rounds > 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "posts of the loop thread and of another keep their own order") {
+  std::vector<int> own;
+  std::vector<int> foreign;
+  std::thread other([&] {
+    for (int i = 0; i < 1000; ++i) loop.post([&, i] { foreign.push_back(i); });
+    loop.post([&] { loop.stop(); });
+  });
+  std::function<void()> next = [&] {
+    own.push_back(static_cast<int>(own.size()));
+    if (own.size() < 1000) loop.post(next);
+  };
+  loop.post(next);
+  run_at_most();
+  other.join();
+  CHECK(std::is_sorted(foreign.begin(), foreign.end()));
+  CHECK(foreign.size() == 1000);
+  CHECK(std::is_sorted(own.begin(), own.end()));
+}
+
+struct CountedTurns final : TurnObserver {
+  void on_turn_began() noexcept override { ++began; }
+  void on_turn_ended() noexcept override { ++ended; }
+  int began = 0;
+  int ended = 0;
+};
+
+TEST_CASE_FIXTURE(Fixture, "a turn begins with the first callback and ends before the loop waits") {
+  CountedTurns turns;
+  loop.observe_turns(&turns);
+  loop.post([&] { CHECK(turns.began == turns.ended + 1); });
+  loop.run_ready();
+  CHECK(turns.began >= 1);
+  const int before = turns.began;
+  const TimerId first = loop.start_timer(clock.now() + 2ms, [&] { CHECK(turns.began > before); });
+  const TimerId last = loop.start_timer(clock.now() + 4ms, [&] { loop.stop(); });
+  run_at_most();
+  loop.cancel_timer(last);
+  CHECK(turns.began - turns.ended <= 1);
+  loop.cancel_timer(first);
+  loop.observe_turns(nullptr);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a descriptor that cannot be watched is an error that says why") {
+  const auto nothing = [](Interest) {};
+  CHECK_FALSE(loop.try_watch(-1, Interest::readable, nothing));
+  const Descriptor descriptor;
+  const Watch watch = loop.watch(descriptor.number(), Interest::readable, nothing);
+  const Result<Watch> twice = loop.try_watch(descriptor.number(), Interest::readable, nothing);
+  REQUIRE_FALSE(twice);
+  CHECK(twice.error().message.find("one watch each") != std::string::npos);
 }
 
 }  // namespace
