@@ -582,26 +582,32 @@ void RequestHandler::start_parsed(const std::string& supervisor, const ChildOutc
   if (!parsed.ok()) {
     return reply(Error{Errc::invalid_child_spec, describe(parsed.faults, "child")});
   }
-  if (parsed.children.size() == 1 && parsed.groups.empty()) {
+  for (const ServiceGroup& added : parsed.groups) {
+    const std::string path =
+        added.supervisor.empty() ? added.id : added.supervisor + '/' + added.id;
+    if (!group(path)) groups_.push_back(added);
+  }
+  // Groups further down, in a supervisor that joins, do not make many of the one that was asked
+  // for.
+  const bool many =
+      std::any_of(parsed.groups.begin(), parsed.groups.end(),
+                  [&](const ServiceGroup& added) { return added.supervisor == supervisor; });
+  if (!many) {
     return scope_.tree.start_child(supervisor, parsed.children.front(),
                                    with_handle(std::move(reply)));
   }
   const auto gathered =
       std::make_shared<Gathered>(std::move(reply), json{{"children", json::array()}});
-  for (const ChildSpec& child : parsed.children) {
+  for (std::size_t number = 0; number < parsed.children.size(); ++number) {
     gathered->expect();
-    scope_.tree.start_child(supervisor, child, [gathered](Result<ChildSnapshot> result) {
+    const ChildSpec& child = parsed.children[number];
+    scope_.tree.start_child(supervisor, child, [gathered, number](Result<ChildSnapshot> result) {
       if (result) {
-        gathered->succeed()["children"].push_back(handle_json(*result));
+        gathered->succeed()["children"][number] = handle_json(*result);
       } else {
         gathered->fail(result.error());
       }
     });
-  }
-  for (const ServiceGroup& added : parsed.groups) {
-    const std::string path =
-        added.supervisor.empty() ? added.id : added.supervisor + '/' + added.id;
-    if (!group(path)) groups_.push_back(added);
   }
 }
 

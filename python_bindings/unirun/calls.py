@@ -105,13 +105,16 @@ class SupervisorCalls:
     ) -> ChildHandle:
         """Add a child and start it; of a dynamic supervisor, start one more with ``arguments``.
 
+        Of a child with ``instances`` all are started, and the first is returned.
+
         Raises `AlreadyStarted` or `AlreadyPresent` for an id that is there, `StartFailed` when it
         does not come up (nothing is kept then), `InvalidConfiguration` for a faulty spec.
         """
         if child is None:
             return self._handle("start_child", arguments=list(arguments))
         spec = child.to_json() if isinstance(child, (Child, Supervisor)) else dict(child)
-        return self._handle("start_child", child=spec)
+        answer = self._call("start_child", child=spec)
+        return _handle_from(answer["children"][0] if "children" in answer else answer)
 
     def terminate_child(self, child: str | ChildHandle) -> None:
         """Stop a child and keep its spec, unless it is temporary. Fine if it does not run.

@@ -378,6 +378,16 @@ def test_a_service_is_killed_stopped_started_and_restarted(make_host: Make) -> N
         assert service.why()["deaths"]
 
 
+def test_a_supervisor_with_instances_below_it_is_one_child(make_host: Make) -> None:
+    host, _ = make_host(steady("one"))
+    with host:
+        added = host["tree"].start_child(Supervisor("more", children=[steady("many", instances=2)]))
+        assert (added.id, added.type) == ("more", "supervisor")
+        assert [child.state for child in host["tree/more"].which_children()] == ["running"] * 2
+        assert host["tree"].start_child(steady("few", instances=2)).id == "few-1"
+        assert len(host.service("tree/few").scale(1)) == 1
+
+
 def test_instances_answer_together_and_can_be_scaled(make_host: Make) -> None:
     host, _ = make_host(steady("one", instances=2))
     with host:
@@ -522,6 +532,17 @@ def run_program(tmp_path: Path, tail: str) -> tuple[subprocess.Popen[str], int]:
     return program, int(program.stdout.readline())
 
 
+def finish(program: subprocess.Popen[str]) -> tuple[str, str]:
+    """What is left of its output, and of its errors.
+
+    Not by communicate(), which loses what readline() has taken from the pipe beyond its line.
+    """
+    with program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        return program.stdout.read(), program.stderr.read()
+
+
 def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -548,7 +569,7 @@ def wait_until_gone(pid: int) -> None:
 )
 def test_a_program_that_ends_takes_its_services_along(tmp_path: Path, tail: str, code: int, said: str) -> None:
     program, pid = run_program(tmp_path, tail)
-    _, err = program.communicate(timeout=PATIENCE)
+    _, err = finish(program)
     assert program.returncode == code, err
     assert err.strip().endswith(said)
     assert not os.path.exists(f"/proc/{pid}")
@@ -559,7 +580,7 @@ def test_ctrl_c_ends_the_wait_at_once(tmp_path: Path) -> None:
     assert program.stdout is not None
     program.stdout.readline()
     program.send_signal(signal.SIGINT)
-    _, err = program.communicate(timeout=PATIENCE)
+    _, err = finish(program)
     assert "KeyboardInterrupt" in err
     assert not os.path.exists(f"/proc/{pid}")
 
@@ -569,7 +590,7 @@ def test_ctrl_c_ends_a_loop_over_events_at_once(tmp_path: Path) -> None:
     assert program.stdout is not None
     program.stdout.readline()
     program.send_signal(signal.SIGINT)
-    _, err = program.communicate(timeout=PATIENCE)
+    _, err = finish(program)
     assert "KeyboardInterrupt" in err
     assert not os.path.exists(f"/proc/{pid}")
 
@@ -591,8 +612,9 @@ print(os.waitstatus_to_exitcode(status), host["tree"].which_child("one").state)
 
 def test_a_fork_of_the_program_neither_hangs_nor_ends_the_services(tmp_path: Path) -> None:
     program, _ = run_program(tmp_path, FORK)
-    out, err = program.communicate(timeout=PATIENCE)
+    out, err = finish(program)
     assert (program.returncode, err) == (0, "")
+    assert len(out.splitlines()) == 2, out
     refused, survived = out.splitlines()
     assert "this is a fork of it" in refused
     assert survived == "7 running"
