@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "executors/service_spec.h"
@@ -20,8 +21,9 @@ namespace unirun {
 
 struct Launch {
   RunId run{};
-  std::string path;  // "pipeline/ingest-2": for marks, log files and thread names.
-  std::string id;    // "ingest-2"
+  std::string path;                  // "pipeline/ingest-2": for marks, log files and thread names.
+  std::string id;                    // "ingest-2"
+  std::optional<unsigned> instance;  // 2, of a service with `instances`.
   std::shared_ptr<const ServiceSpec> service;
 };
 

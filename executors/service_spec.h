@@ -1,6 +1,6 @@
 // ServiceSpec says what a service is and what surrounds it. Values only: host/ builds it from JSON,
 // python_bindings/ from keyword arguments, an executor carries it out. Supervisors pass it on
-// unread.
+// unread. All instances of a service share one; what tells them apart comes with each Launch.
 
 #pragma once
 
@@ -117,8 +117,6 @@ struct ServiceSpec {
   int stop_signal = 15;
   std::set<int> success_exit_codes;  // Beside 0.
   std::set<int> no_restart_exit_codes = {78};
-
-  std::optional<unsigned> instance;  // Which of `instances`, from 1.
 };
 
 }  // namespace unirun

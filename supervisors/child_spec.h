@@ -57,6 +57,7 @@ struct SupervisorSpec;
 
 struct ChildSpec {
   std::string id;
+  std::optional<unsigned> instance;  // Which of `instances` it is, from 1.
   // One of the two: a worker runs a service, a supervisor child is a tree of its own.
   std::shared_ptr<const ServiceSpec> service;
   std::shared_ptr<const SupervisorSpec> supervisor;

@@ -106,7 +106,9 @@ LaunchOutcome Supervisor::launch_service(const action::Launch& launch) {
     service = std::move(own);
   }
   runs_.emplace(launch.run, executor);
-  return executor->launch({launch.run, path_of(launch.id), launch.id, std::move(service)}, *this);
+  return executor->launch(
+      {launch.run, path_of(launch.id), launch.id, launch.spec->instance, std::move(service)},
+      *this);
 }
 
 LaunchOutcome Supervisor::launch_supervisor(const action::Launch& launch) {

@@ -288,7 +288,7 @@ void ProcessRun::send_start_message() {
       {"target", std::get<PythonTarget>(spec().target).target},
       {"path", launch_.path},
       {"id", launch_.id},
-      {"instance", spec().instance ? nlohmann::json(*spec().instance) : nlohmann::json()},
+      {"instance", launch_.instance ? nlohmann::json(*launch_.instance) : nlohmann::json()},
       {"config", spec().config},
       {"arguments", spec().arguments},
       {"heartbeat", heartbeat ? nlohmann::json(seconds(heartbeat->timeout)) : nlohmann::json()},

@@ -90,7 +90,7 @@ Result<std::vector<RlimitSetting>> rlimits_of(const ServiceSpec& spec, const Run
 std::string fill_placeholders(std::string_view text, const Launch& launch) {
   std::string filled(text);
   if (filled.find('{') == std::string::npos) return filled;
-  const auto& instance = launch.service->instance;
+  const std::optional<unsigned>& instance = launch.instance;
   filled = replace_all(std::move(filled), "{id}", launch.id);
   filled = replace_all(std::move(filled), "{path}", launch.path);
   return replace_all(std::move(filled), "{instance}", instance ? std::to_string(*instance) : "");

@@ -16,9 +16,7 @@ namespace unirun {
 ChildSpec instance_of(const ServiceGroup& group, unsigned instance) {
   ChildSpec child = group.child;
   child.id = fmt::format("{}-{}", group.id, instance);
-  auto service = std::make_shared<ServiceSpec>(*group.child.service);
-  service->instance = instance;
-  child.service = std::move(service);
+  child.instance = instance;
   return child;
 }
 

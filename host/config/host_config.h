@@ -27,7 +27,7 @@ struct ServiceGroup {
   unsigned instances = 1;  // How many there are to be.
 };
 
-// The child number `instance` (from 1) of a group: "ingest-2", its ServiceSpec::instance set.
+// The child number `instance` (from 1) of a group: "ingest-2", its ServiceSpec that of the group.
 [[nodiscard]] ChildSpec instance_of(const ServiceGroup& group, unsigned instance);
 
 struct HostConfig {

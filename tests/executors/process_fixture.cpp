@@ -54,6 +54,7 @@ LaunchOutcome World::launch(ServiceSpec spec, const std::string& path) {
   launch.run = last;
   launch.path = path;
   launch.id = path.substr(path.rfind('/') + 1);
+  launch.instance = instance;
   launch.service = std::make_shared<const ServiceSpec>(std::move(spec));
   return executor->launch(launch, *this);
 }

@@ -59,7 +59,8 @@ struct World final : RunObserver {
   std::unique_ptr<ProcessExecutor> executor;
   Subscription subscription;
 
-  RunId last{};  // Of the latest launch.
+  std::optional<unsigned> instance;  // Of what is launched.
+  RunId last{};                      // Of the latest launch.
   std::vector<RunId> ready;
   std::vector<RunId> ignored;
   std::map<RunId, ExitReason> exits;

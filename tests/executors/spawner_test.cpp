@@ -178,7 +178,7 @@ TEST_CASE("the environment is the host's, under the spec's, with placeholders fi
       {"/bin/sh", "-c", "echo \"$UNIRUN_TEST_INHERITED|$WHO|$NOTIFY_SOCKET|$0|$1|$UNIRUN_RUN\"",
        "{id}", "{instance}{other}"});
   spec.env["WHO"] = "{path}#{instance}";
-  spec.instance = 4;
+  world.instance = 4;
   SUBCASE("inherited") {
     CHECK(world.end_of(spec).kind == ExitKind::normal);
     CHECK(world.lines() ==

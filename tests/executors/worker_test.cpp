@@ -37,7 +37,7 @@ TEST_CASE("a worker is told what to run, is ready when it says so, and hears of 
   World world;
   ServiceSpec spec = worker("until-cancelled");
   spec.liveness = HeartbeatLiveness{30s};
-  spec.instance = 2;
+  world.instance = 2;
   world.launch(spec);
   REQUIRE(world.wait_until([&] { return !world.ready.empty(); }));
   world.executor->request_stop(world.last);

@@ -81,7 +81,8 @@ TEST_CASE("every key reaches its place in the specs") {
 
   const ChildSpec& third = spec.children[3];
   CHECK(third.id == "worker-3");
-  CHECK(third.service->instance == 3u);
+  CHECK(third.instance == 3u);
+  CHECK(third.service == spec.children[2].service);
   CHECK(std::get<HeartbeatLiveness>(third.service->liveness).timeout == 10s);
   CHECK(third.service->config == json{{"batch", 100}});
   const ServiceGroup* group = config.group("pipeline", "worker");
