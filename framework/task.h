@@ -4,7 +4,8 @@
 //   Task<> ask() { int found = co_await answer(); ... }
 //
 // What leaves it as an exception leaves the co_await. A task that is destroyed before its end
-// destroys what it was waiting in, from the inside out.
+// destroys what it was waiting in, from the inside out. Outside of coroutines run_task()
+// (run_task.h) and start() begin one.
 //
 // Thread: the one that awaits it, which inside unirun is a loop's. Move-only.
 
@@ -22,19 +23,32 @@ namespace unirun {
 template <class T = void>
 class Task;
 
+// Hears of the end of a task that nobody awaits.
+class TaskObserver {
+ public:
+  // Says which coroutine goes on now: std::noop_coroutine() for none. The task is still on the
+  // stack: what destroys it has to come later.
+  [[nodiscard]] virtual std::coroutine_handle<> on_task_ended() noexcept = 0;
+
+ protected:
+  ~TaskObserver() = default;
+};
+
 namespace detail {
 
 // Where a task goes when it ends: to who awaits it, by symmetric transfer, so that a chain of any
 // length needs no stack.
 struct TaskPromiseBase {
   std::coroutine_handle<> awaiter = std::noop_coroutine();
+  TaskObserver* observer = nullptr;  // In the awaiter's place.
   std::exception_ptr failure;
 
   struct Final {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     template <class Promise>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> ended) const noexcept {
-      return ended.promise().awaiter;
+      TaskPromiseBase& promise = ended.promise();
+      return promise.observer ? promise.observer->on_task_ended() : promise.awaiter;
     }
     void await_resume() const noexcept {}
   };
@@ -89,6 +103,26 @@ class [[nodiscard]] Task {
   }
 
   [[nodiscard]] bool valid() const noexcept { return coroutine_ != nullptr; }
+
+  // Begins it here and now, for nobody that awaits it; `observer` hears of its end, perhaps before
+  // start() returns, and outlives it. REQUIRES: valid(), and neither started nor awaited before.
+  void start(TaskObserver& observer) {
+    UNIRUN_REQUIRE(valid());
+    coroutine_.promise().observer = &observer;
+    coroutine_.resume();
+  }
+
+  // The value, or the exception that left it, thrown. REQUIRES: it has ended; once.
+  T take() {
+    UNIRUN_REQUIRE(valid() && coroutine_.done());
+    return coroutine_.promise().take();
+  }
+
+  // What left it, without the cost of a throw; null where it returned. REQUIRES: it has ended.
+  [[nodiscard]] std::exception_ptr failure() const {
+    UNIRUN_REQUIRE(valid() && coroutine_.done());
+    return coroutine_.promise().failure;
+  }
 
   // Begins it, and gives its outcome. REQUIRES: valid(), and awaited once.
   auto operator co_await() && noexcept {

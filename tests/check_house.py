@@ -32,7 +32,7 @@ SPOKEN_AT = {
     r"(steady_clock|system_clock|high_resolution_clock)::now": ["framework/clock.cpp"],
     r"\bclock_gettime\b": ["framework/clock.cpp"],
     r"\brandom_device\b": ["framework/random.cpp"],
-    r"\bsleep_for\b|\busleep\b|\bnanosleep\b": ["executors/process/extermination.cpp"],
+    r"\bthis_thread::sleep_|\busleep\b|\bnanosleep\b": ["executors/process/extermination.cpp"],
     r"\b(std::)?thread\b\s*[({]|std::mutex|std::atomic": ["framework/", "executors/", "host/", "python_bindings/"],
     r"\bgetenv\b": ["executors/", "host/", "python_bindings/"],
     r"[^\w]fork\(\)": [],
