@@ -1,9 +1,12 @@
 #include "framework/event_loop.h"
 
+#include <sys/timerfd.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -135,15 +138,17 @@ struct BlockingWork {
 
 struct EventLoop::Impl {
   uv_loop_t loop{};
-  uv_async_t wake{};       // Of another thread's post.
-  uv_idle_t go_on{};       // Active while the loop thread itself has posted: no wait, no eventfd.
-  uv_timer_t timer{};      // Fires for the first deadline of all.
-  uv_prepare_t prepare{};  // Sets `timer`, once a turn, just before the loop waits.
+  uv_async_t wake{};       // Of another thread.
+  uv_idle_t go_on{};       // Active when the next turn is to come at once: no wait, no eventfd.
+  uv_poll_t alarm{};       // On `alarm_clock`, which rings for the first deadline of all.
+  uv_prepare_t prepare{};  // Sets the alarm, once a turn, just before the loop waits.
+  int alarm_clock = -1;    // A timerfd: libuv's timers know whole milliseconds only.
   const Clock& clock;
 
   TimerQueue timers;
   std::vector<TimerId> due;  // Kept for its memory.
   Instant armed_for = Instant::max();
+  bool alarmed = true;  // Not in run_ready(), which fires what is due by itself, once.
 
   Inbox<std::function<void()>> posted;
   std::atomic<std::thread::id> thread{std::this_thread::get_id()};
@@ -155,6 +160,7 @@ struct EventLoop::Impl {
   bool ends = false;
 
   Turn turn;
+  TurnHook* hook = nullptr;
 
   explicit Impl(const Clock& a_clock);
   ~Impl();
@@ -162,8 +168,10 @@ struct EventLoop::Impl {
   Impl& operator=(const Impl&) = delete;
 
   void fire_due();
+  void on_alarm();
   void arm();
   void prepare_to_wait();
+  void do_not_wait();
   void run_posted();
   void post(std::function<void()> function);
 
@@ -197,9 +205,16 @@ EventLoop::Impl::Impl(const Clock& a_clock) : clock(a_clock) {
             &loop, &wake,
             [](uv_async_t* async) noexcept { static_cast<Impl*>(async->data)->run_posted(); }),
         "uv_async_init");
-  check(uv_timer_init(&loop, &timer), "uv_timer_init");
+  alarm_clock = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  check(alarm_clock < 0 ? -errno : 0, "timerfd_create");
+  check(uv_poll_init(&loop, &alarm, alarm_clock), "uv_poll_init");
   check(uv_prepare_init(&loop, &prepare), "uv_prepare_init");
-  wake.data = go_on.data = timer.data = prepare.data = this;
+  wake.data = go_on.data = alarm.data = prepare.data = this;
+  check(uv_poll_start(&alarm, UV_READABLE,
+                      [](uv_poll_t* handle, int, int) noexcept {
+                        static_cast<Impl*>(handle->data)->on_alarm();
+                      }),
+        "uv_poll_start");
   check(uv_prepare_start(&prepare,
                          [](uv_prepare_t* handle) noexcept {
                            static_cast<Impl*>(handle->data)->prepare_to_wait();
@@ -214,10 +229,11 @@ EventLoop::Impl::~Impl() {
   for (BlockingWork* work : blocking) uv_cancel(reinterpret_cast<uv_req_t*>(&work->request));
   uv_close(reinterpret_cast<uv_handle_t*>(&wake), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&go_on), nullptr);
-  uv_close(reinterpret_cast<uv_handle_t*>(&timer), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&alarm), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&prepare), nullptr);
   uv_run(&loop, UV_RUN_DEFAULT);  // Until every handle is closed and running work has ended.
   check(uv_loop_close(&loop), "uv_loop_close");
+  ::close(alarm_clock);
 
   std::exchange(timers, TimerQueue{});  // What is dropped may own what cancels again.
 }
@@ -234,40 +250,52 @@ void EventLoop::Impl::fire_due() {
   due = std::move(batch);
 }
 
+void EventLoop::Impl::on_alarm() {
+  std::uint64_t rings = 0;
+  (void)!::read(alarm_clock, &rings, sizeof rings);  // Silences it.
+  armed_for = Instant::max();
+  if (alarmed) fire_due();
+}
+
 void EventLoop::Impl::arm() {
   const Instant next = timers.next_deadline();
-  const bool armed = uv_is_active(reinterpret_cast<uv_handle_t*>(&timer)) != 0;
-  if (armed ? next == armed_for : next == Instant::max()) return;
+  if (next == armed_for || !alarmed) return;
   armed_for = next;
-  if (next == Instant::max()) {
-    uv_timer_stop(&timer);
-    return;
+  itimerspec alarm_time{};  // All zero: never.
+  if (next != Instant::max()) {
+    // Counted from a clock read before, so that it does not ring early; and zero would be never.
+    const auto wait = std::max(next - clock.now(), Duration{1}).count();
+    alarm_time.it_value = {static_cast<time_t>(wait / 1'000'000'000),
+                           static_cast<long>(wait % 1'000'000'000)};
   }
-  // libuv counts whole milliseconds from its own cached time: refresh it, and round up, so that
-  // its timer is never early by more than fire_due() corrects.
-  uv_update_time(&loop);
-  const Duration wait = std::max(next - clock.now(), Duration::zero());
-  const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(wait).count();
-  check(
-      uv_timer_start(
-          &timer, [](uv_timer_t* handle) noexcept { static_cast<Impl*>(handle->data)->fire_due(); },
-          static_cast<std::uint64_t>(milliseconds), 0),
-      "uv_timer_start");
+  check(timerfd_settime(alarm_clock, 0, &alarm_time, nullptr) < 0 ? -errno : 0, "timerfd_settime");
 }
 
 void EventLoop::Impl::prepare_to_wait() {
+  if (hook != nullptr) {
+    turn.begin();
+    switch (hook->before_wait()) {
+      case AfterTurn::wait: break;
+      case AfterTurn::go_on: do_not_wait(); break;
+      case AfterTurn::leave: uv_stop(&loop); break;
+    }
+  }
   arm();
   turn.end();
 }
 
-void EventLoop::Impl::post(std::function<void()> function) {
-  if (!posted.push(std::move(function)) || ends) return;
-  if (running_here != this) return check(uv_async_send(&wake), "uv_async_send");
+void EventLoop::Impl::do_not_wait() {
   const auto on_idle = [](uv_idle_t* idle) noexcept {
     uv_idle_stop(idle);
     static_cast<Impl*>(idle->data)->run_posted();
   };
   check(uv_idle_start(&go_on, on_idle), "uv_idle_start");
+}
+
+void EventLoop::Impl::post(std::function<void()> function) {
+  if (!posted.push(std::move(function)) || ends) return;
+  if (running_here == this) return do_not_wait();
+  check(uv_async_send(&wake), "uv_async_send");
 }
 
 void EventLoop::Impl::run_posted() {
@@ -298,7 +326,9 @@ void EventLoop::run_ready() {
   const RunningHere here(impl_.get());
   impl_->thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
   impl_->fire_due();
+  impl_->alarmed = false;
   uv_run(&impl_->loop, UV_RUN_NOWAIT);
+  impl_->alarmed = true;
 }
 
 void EventLoop::stop() {
@@ -364,6 +394,10 @@ void EventLoop::run_blocking(std::function<void()> work, std::function<void()> d
   };
   check(uv_queue_work(&impl_->loop, &blocking->request, run, after), "uv_queue_work");
 }
+
+void EventLoop::wake() { check(uv_async_send(&impl_->wake), "uv_async_send"); }
+
+void EventLoop::set_turn_hook(TurnHook* hook) { impl_->hook = hook; }
 
 void EventLoop::observe_turns(TurnObserver* observer) { impl_->turn.observer = observer; }
 

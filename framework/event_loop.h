@@ -34,9 +34,27 @@ class TurnObserver {
   virtual void on_turn_ended() noexcept = 0;
 };
 
+// What the loop does once a turn's work is done.
+enum class AfterTurn : std::uint8_t {
+  wait,   // Until something happens.
+  go_on,  // With the next turn at once.
+  leave,  // run() returns.
+};
+
+// Another loop that lives on this one's turns: asyncio. Thread: the loop's.
+class TurnHook {
+ public:
+  virtual ~TurnHook() = default;
+
+  // All that was ready has been served. Does the guest's share of the work; timers and watches that
+  // it starts count at once. What another thread gives the guest calls for EventLoop::wake().
+  virtual AfterTurn before_wait() noexcept = 0;
+};
+
 class EventLoop final : public Timers {
  public:
-  // REQUIRES: the system has descriptors left for an epoll and an eventfd (else it aborts by name).
+  // REQUIRES: the system has descriptors left for libuv's own and a timerfd (else it aborts by
+  // name).
   explicit EventLoop(const Clock& clock);
   ~EventLoop() override;
   EventLoop(const EventLoop&) = delete;
@@ -57,6 +75,10 @@ class EventLoop final : public Timers {
   // posted after the loop's end are dropped with it. Thread: any.
   void post(std::function<void()> function);
 
+  // Begins a turn if the loop waits. Cheaper than post(), and nothing is allocated. Thread: any.
+  void wake();
+
+  // On time to some tens of microseconds: the alarm is a timerfd, not libuv's milliseconds.
   [[nodiscard]] TimerId start_timer(Instant deadline, std::function<void()> on_due) override;
   void cancel_timer(TimerId timer) override;
 
@@ -81,6 +103,9 @@ class EventLoop final : public Timers {
 
   // One at a time; nullptr for none. Outlives its time here.
   void observe_turns(TurnObserver* observer);
+
+  // One at a time; nullptr for none. Outlives its time here.
+  void set_turn_hook(TurnHook* hook);
 
   // On whose behalf it works right now. See LoopSeat for the threads.
   [[nodiscard]] LoopSeat& seat() { return seat_; }

@@ -385,5 +385,90 @@ TEST_CASE_FIXTURE(Fixture, "a descriptor that cannot be watched is an error that
   CHECK(twice.error().message.find("one watch each") != std::string::npos);
 }
 
+// Timers would be a millisecond late with libuv's own; the half of them must be far better.
+TEST_CASE_FIXTURE(Fixture, "timers are late by far less than a millisecond") {
+  std::vector<Duration> lateness;
+  std::function<void()> next = [&] {
+    const Instant deadline = clock.now() + 700us;
+    (void)loop.start_timer(deadline, [&, deadline] {
+      lateness.push_back(clock.now() - deadline);
+      if (lateness.size() == 51) return loop.stop();
+      next();
+    });
+  };
+  next();
+  run_at_most();
+  std::sort(lateness.begin(), lateness.end());
+  CHECK(lateness.front() >= Duration::zero());
+  CHECK(lateness[25] < 900us);  // On a machine that is busy with other things.
+}
+
+TEST_CASE_FIXTURE(Fixture, "a deadline that moves later or goes away rings no alarm for nothing") {
+  CountedTurns turns;
+  TimerId early = TimerId::none;
+  (void)loop.start_timer(Instant{}, [&] { early = loop.start_timer(clock.now() + 5ms, [] {}); });
+  (void)loop.start_timer(clock.now() + 1ms, [&] {  // By now the alarm is set for `early`.
+    loop.cancel_timer(early);
+    loop.observe_turns(&turns);
+  });
+  (void)loop.start_timer(clock.now() + 30ms, [&] { loop.stop(); });
+  run_at_most();
+  CHECK(turns.began <= 2);  // The end and the stop.
+  loop.observe_turns(nullptr);
+}
+
+struct Guest final : TurnHook {
+  AfterTurn before_wait() noexcept override { return on_turn(++turns); }
+  std::function<AfterTurn(int)> on_turn;
+  int turns = 0;
+};
+
+TEST_CASE_FIXTURE(Fixture, "a guest keeps the loop from waiting, and makes it leave") {
+  Guest guest;
+  guest.on_turn = [](int turn) { return turn < 100 ? AfterTurn::go_on : AfterTurn::leave; };
+  loop.set_turn_hook(&guest);
+  run_at_most();
+  CHECK(guest.turns == 100);
+  loop.set_turn_hook(nullptr);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a guest that waits is woken by its timer and by other threads") {
+  Guest guest;
+  bool due = false;
+  std::atomic<bool> called = false;
+  guest.on_turn = [&](int turn) {
+    if (turn == 1) (void)loop.start_timer(clock.now() + 1ms, [&] { due = true; });
+    return due && called ? AfterTurn::leave : AfterTurn::wait;
+  };
+  loop.set_turn_hook(&guest);
+  std::thread other([&] {
+    called = true;
+    loop.wake();
+  });
+  run_at_most();
+  other.join();
+  CHECK(due);
+  loop.set_turn_hook(nullptr);
+}
+
+TEST_CASE_FIXTURE(Fixture,
+                  "a guest that always goes on starves neither timers nor posts nor watches") {
+  Guest guest;
+  guest.on_turn = [](int) { return AfterTurn::go_on; };
+  loop.set_turn_hook(&guest);
+  const Descriptor descriptor(1);
+  bool seen = false;
+  bool posted = false;
+  const Watch watch =
+      loop.watch(descriptor.number(), Interest::readable, [&](Interest) { seen = true; });
+  loop.post([&] { posted = true; });
+  const TimerId timer = loop.start_timer(clock.now() + 3ms, [&] { loop.stop(); });
+  run_at_most();
+  CHECK(seen);
+  CHECK(posted);
+  loop.cancel_timer(timer);
+  loop.set_turn_hook(nullptr);
+}
+
 }  // namespace
 }  // namespace unirun
