@@ -25,6 +25,7 @@ struct Launch {
   std::string id;                    // "ingest-2"
   std::optional<unsigned> instance;  // 2, of a service with `instances`.
   std::shared_ptr<const ServiceSpec> service;
+  ServiceStyle style = ServiceStyle::blocking;  // Between executors; supervisors leave it alone.
 };
 
 struct LaunchOutcome {

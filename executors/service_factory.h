@@ -6,7 +6,6 @@
 
 #pragma once
 
-#include <cstdint>
 #include <memory>
 
 #include "executors/service_spec.h"
@@ -14,9 +13,6 @@
 #include "framework/service.h"
 
 namespace unirun {
-
-// How the service will be run: a target that can only block, or only await, may be told apart.
-enum class ServiceStyle : std::uint8_t { blocking, async };
 
 class ServiceFactory {
  public:

@@ -35,6 +35,10 @@ struct NativeTarget {
   std::string name;
 };
 
+// How a service is run: on a thread that it may block, or on an event loop that it may not. A
+// target that can only block, or only await, is told apart by it.
+enum class ServiceStyle : std::uint8_t { blocking, async };
+
 using ServiceTarget = std::variant<CommandTarget, PythonTarget, NativeTarget>;
 
 // How a service shows that it can serve. Its time limit is ChildSpec::start_timeout.

@@ -27,20 +27,24 @@ std::string_view last_frame(std::string_view traceback) {
   return rest.substr(0, rest.find('\n'));
 }
 
+std::string describe_exception(const ExceptionText& exception) {
+  return exception.message.empty() ? exception.type
+                                   : fmt::format("{}: {}", exception.type, exception.message);
+}
+
 std::string describe_cause(const ExitReason& reason) {
   switch (reason.kind) {
     case ExitKind::exit_code: return fmt::format("exit code {}", reason.exit_code.value_or(1));
     case ExitKind::signal:
       return signal_name(reason.signal.value_or(0)) + (reason.core_dumped ? " (core dumped)" : "");
     case ExitKind::exception:
-      if (!reason.exception) return "exception";
-      return reason.exception->message.empty()
-                 ? reason.exception->type
-                 : fmt::format("{}: {}", reason.exception->type, reason.exception->message);
+      return reason.exception ? describe_exception(*reason.exception) : "exception";
     case ExitKind::normal: return "normal";
     case ExitKind::shutdown: return "shutdown";
     case ExitKind::killed: return "killed";
-    case ExitKind::start_failed: return "start failed";
+    case ExitKind::start_failed:
+      return reason.exception ? "start failed: " + describe_exception(*reason.exception)
+                              : "start failed";
     case ExitKind::start_timeout: return "start timeout";
     case ExitKind::liveness_timeout: return "liveness timeout";
     case ExitKind::memory_limit: return "memory limit";

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "executors/async_process/async_process_executor.h"
 #include "executors/output/output_store.h"
 #include "executors/process/process_executor.h"
 #include "framework/require.h"
@@ -137,6 +138,7 @@ class Host::Impl {
   EventBus events_;
   OutputStore output_;
   std::unique_ptr<ProcessExecutor> processes_;
+  std::unique_ptr<AsyncProcessExecutor> async_processes_;
   Executors executors_;
   RunIds runs_;
   std::unique_ptr<Journal> journal_;
@@ -224,6 +226,8 @@ Status Host::Impl::open_executors() {
   if (!config_->python.empty()) options.python_interpreter = config_->python;
   processes_ = std::make_unique<ProcessExecutor>(loop_, events_, output_, options);
   executors_.add("process", *processes_);
+  async_processes_ = std::make_unique<AsyncProcessExecutor>(*processes_);
+  executors_.add("async_process", *async_processes_);
   return processes_->start();
 }
 

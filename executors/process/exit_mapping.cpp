@@ -13,7 +13,7 @@ ExitKind kind_of(const ServiceSpec& spec, const ProcessEnd& end, const EndCause&
   if (killed && end.out_of_memory) return ExitKind::memory_limit;
   if (end.by_signal) return ExitKind::signal;
   if (end.status == 0 || spec.success_exit_codes.count(end.status) > 0) return ExitKind::normal;
-  if (cause.exception) return ExitKind::exception;
+  if (cause.exception) return cause.never_ran ? ExitKind::start_failed : ExitKind::exception;
   return ExitKind::exit_code;
 }
 
@@ -35,7 +35,8 @@ ExitReason exit_reason(const ServiceSpec& spec, const ProcessEnd& end, const End
     reason.detail = cause.stop_requested ? "did not end within its shutdown timeout"
                                          : "was to be killed at once";
   }
-  const bool by_itself = reason.kind == ExitKind::exit_code || reason.kind == ExitKind::exception;
+  const bool by_itself = reason.kind == ExitKind::exit_code || reason.kind == ExitKind::exception ||
+                         reason.kind == ExitKind::start_failed;
   reason.permanent_failure =
       by_itself && !end.by_signal && spec.no_restart_exit_codes.count(end.status) > 0;
   return reason;

@@ -30,6 +30,7 @@ struct EndCause {
   std::optional<std::string> unresponsive;  // Which sign of life was missed.
   bool ready = false;
   std::optional<ExceptionText> exception;  // As the worker told it.
+  bool never_ran = false;                  // It was raised before there was anything to run.
 };
 
 [[nodiscard]] ExitReason exit_reason(const ServiceSpec& spec, const ProcessEnd& end,

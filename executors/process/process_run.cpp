@@ -283,7 +283,7 @@ void ProcessRun::send_start_message() {
   const auto seconds = [](Duration duration) {
     return std::chrono::duration<double>(duration).count();
   };
-  control_->send({
+  nlohmann::json message{
       {"type", "start"},
       {"target", std::get<PythonTarget>(spec().target).target},
       {"path", launch_.path},
@@ -292,7 +292,9 @@ void ProcessRun::send_start_message() {
       {"config", spec().config},
       {"arguments", spec().arguments},
       {"heartbeat", heartbeat ? nlohmann::json(seconds(heartbeat->timeout)) : nlohmann::json()},
-  });
+  };
+  if (launch_.style == ServiceStyle::async) message["on_loop"] = true;
+  control_->send(message);
 }
 
 std::unique_ptr<Probe> ProcessRun::make_exec_probe(const std::vector<std::string>& argv) {
@@ -393,7 +395,9 @@ void ProcessRun::on_log(const nlohmann::json& message) {
 
 void ProcessRun::on_message(const nlohmann::json& message) {
   const std::string type = text_of(message, "type");
-  if (heartbeat_) heartbeat_->beat();  // Whatever a worker says, it is alive.
+  // Whatever a worker says, it is alive; but of a loop only the loop itself can say so.
+  const bool tells = launch_.style == ServiceStyle::blocking || type == "heartbeat";
+  if (heartbeat_ && tells) heartbeat_->beat();
   if (type == "ready") {
     if (std::holds_alternative<NotifyReadiness>(spec().readiness)) become_ready();
   } else if (type == "status") {
@@ -405,6 +409,8 @@ void ProcessRun::on_message(const nlohmann::json& message) {
     if (exception == message.end() || !exception->is_object()) return;
     cause_.exception = ExceptionText{text_of(*exception, "type"), text_of(*exception, "message"),
                                      text_of(*exception, "traceback")};
+    const auto prepared = message.find("prepared");
+    cause_.never_ran = prepared != message.end() && *prepared == false;
   } else if (type == "ignore") {
     declined_ = !ready_;
   }

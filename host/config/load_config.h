@@ -22,9 +22,9 @@
 namespace unirun {
 
 struct LoadOptions {
-  std::set<std::string> executors = {"process"};  // Those of this build.
-  std::set<std::string> native_services;          // Names that a "native" target may have.
-  bool check_targets = true;  // Commands, directories, users and groups must exist.
+  std::set<std::string> executors = {"async_process", "process"};  // Those of this build.
+  std::set<std::string> native_services;  // Names that a "native" target may have.
+  bool check_targets = true;              // Commands, directories, users and groups must exist.
   bool check_python = false;  // Import every Python target, one process per interpreter.
   Duration python_timeout = std::chrono::seconds{60};  // For all imports of one interpreter.
   std::string directory;  // For relative paths where there is no file. Empty: the current one.

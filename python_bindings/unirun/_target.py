@@ -69,26 +69,60 @@ def _load_file(path: str, target: str) -> ModuleType:
     return module
 
 
-def bind(target: Any, name: str, context: ServiceContext) -> tuple[Callable[[], Any], bool]:
-    """What to call, and whether it takes the context: only then can it see a stop coming.
-
-    An async target's call returns a coroutine. Raises `TargetError` for what cannot run.
-    """
+def check(target: Any, name: str, *, on_loop: bool) -> None:
+    """Raise `TargetError` if ``target`` cannot run: at all, or on an event loop with ``on_loop``."""
     from unirun.service import Service
 
-    if isinstance(target, type):
-        if not issubclass(target, Service):
-            raise _error(f"target {name!r}: the class is not a subclass of unirun.Service")
-        return lambda: target().run(context), True
-    if isinstance(target, Service):
-        return lambda: target.run(context), True
-    if not callable(target):
+    if isinstance(target, type) and not issubclass(target, Service):
+        raise _error(f"target {name!r}: the class is not a subclass of unirun.Service")
+    if not callable(target) and not isinstance(target, Service):
         raise _error(
             f"target {name!r}: expected a Service, a function or an async function, found {type(target).__name__}"
         )
+    if on_loop and not _is_async(target):
+        service = isinstance(target, (type, Service))
+        found, remedy = (
+            ("has run and no run_async", "override run_async") if service else ("is no async def", "make it one")
+        )
+        raise _error(
+            f"target {name!r}: it {found}, and would block the event loop; {remedy}, "
+            'or take the executor "process" or "thread"'
+        )
+
+
+def bind(target: Any, name: str, context: ServiceContext, *, on_loop: bool = False) -> tuple[Callable[[], Any], bool]:
+    """What to call, and whether it takes the context: only then can it see a stop coming.
+
+    An async target's call returns a coroutine, and with ``on_loop`` nothing else will do. A
+    `Service` subclass is instantiated here. Raises `TargetError` for what cannot run.
+    """
+    from unirun.service import Service
+
+    check(target, name, on_loop=on_loop)
+    if isinstance(target, type):
+        target = target()
+    if isinstance(target, Service):
+        run = target.run_async if on_loop and not _is_coroutine_function(target.run) else target.run
+        return lambda: run(context), True
     if takes_context(target):
         return lambda: target(context, *context.arguments), True
     return lambda: target(*context.arguments), False
+
+
+def _is_async(target: Any) -> bool:
+    from unirun.service import Service
+
+    kind = target if isinstance(target, type) else type(target)
+    if issubclass(kind, Service):
+        # One that overrides neither says so itself when it is run.
+        return kind.run is Service.run or kind.run_async is not Service.run_async or _is_coroutine_function(kind.run)
+    return _is_coroutine_function(target) or _is_coroutine_function(kind.__call__)
+
+
+def _is_coroutine_function(function: Any) -> bool:
+    from inspect import iscoroutinefunction  # asyncio has imported it already.
+
+    return iscoroutinefunction(function)
 
 
 def takes_context(function: Callable[..., object]) -> bool:

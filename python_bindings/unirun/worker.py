@@ -19,20 +19,20 @@ from _thread import get_ident, start_new_thread
 
 from unirun import _target
 from unirun._channel import Channel
+from unirun._failure import describe
 from unirun._logging_bridge import install as install_logging
 from unirun.cancellation import CancellationToken, Cancelled
-from unirun.service import Ignore, ServiceContext
+from unirun.service import HEARTBEATS_PER_TIMEOUT, Ignore, ServiceContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Coroutine
     from types import FrameType
     from typing import Any
 
 EXIT_USAGE = 2
 CRASH_PATIENCE = 5.0  # Seconds: for the host to take the exception, and for the threads to end.
-MAX_MESSAGE_CHARACTERS = 64 << 10
-MAX_TRACEBACK_CHARACTERS = 256 << 10
 
 
 class Worker:
@@ -46,6 +46,7 @@ class Worker:
         # Whether a stop may be raised in the main thread: while importing, and in a target that
         # takes no context and so cannot ask. Raised once, so that its clean-up is left alone.
         self._interruptible = True
+        self._prepared = False  # Whether there is something to run: before that, an error is a failed start.
         self._masks: dict[int, set[int | signal.Signals]] = {}  # Of threads that are forking.
 
     def run(self) -> int:
@@ -83,33 +84,45 @@ class Worker:
             cancellation=self._cancellation,
             send=self._channel.send,
         )
-        call, takes_context = _target.bind(_target.load(name), name, context)
-        self._interruptible = not takes_context
+        on_loop = bool(start.get("on_loop"))
+        call, takes_context = _target.bind(_target.load(name), name, context, on_loop=on_loop)
+        self._prepared = True
+        self._interruptible = not takes_context and not on_loop
         try:
             self._cancellation.raise_if_cancelled()
             result = call()
         finally:
             self._interruptible = False
-        if hasattr(result, "__await__"):
-            self._run_coroutine(result)
+        if on_loop:
+            self._run_on_loop(result, context, start.get("heartbeat"))
+        elif hasattr(result, "__await__"):
+            from unirun import _own_loop
 
-    def _run_coroutine(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        import asyncio
+            _own_loop.run(result, self._cancellation)
 
-        async def cancellable() -> None:
-            loop = asyncio.get_running_loop()
-            task = asyncio.ensure_future(coroutine)
-            remove = self._cancellation.add_callback(lambda: loop.call_soon_threadsafe(task.cancel))
-            try:
-                await task
-            finally:
-                remove()  # A stop that comes later would meet a closed loop.
+    def _run_on_loop(
+        self, coroutine: Coroutine[Any, Any, object], context: ServiceContext, heartbeat: float | None
+    ) -> None:
+        """Run it on a loop that hears SIGTERM and tells the heartbeat by itself."""
+        from unirun import _own_loop
+
+        new_loop = _own_loop.fastest_loop()
+
+        def listening_loop() -> AbstractEventLoop:
+            loop = new_loop()
+            loop.add_signal_handler(signal.SIGTERM, self._cancellation.cancel)
+            return loop
 
         try:
-            asyncio.run(cancellable())
-        except asyncio.CancelledError:
-            self._cancellation.raise_if_cancelled()
-            raise
+            _own_loop.run(
+                coroutine,
+                self._cancellation,
+                loop_factory=listening_loop,
+                beat=context.heartbeat if heartbeat else None,
+                every=(heartbeat or 0.0) / HEARTBEATS_PER_TIMEOUT,
+            )
+        finally:
+            signal.signal(signal.SIGTERM, self._on_stop_signal)  # The loop has taken it along.
 
     # ---- How a stop arrives ----
 
@@ -161,30 +174,9 @@ class Worker:
         descriptor = self._fault_descriptor if self._fault_descriptor is not None else 2
         faulthandler.dump_traceback_later(2 * CRASH_PATIENCE, exit=True, file=descriptor)
         description = describe(error)
-        self._channel.send({"type": "exception", "exception": description})
+        self._channel.send({"type": "exception", "exception": description, "prepared": self._prepared})
         if not self._channel.flush(CRASH_PATIENCE):
             print(description["traceback"], file=sys.stderr, end="")
-
-
-def describe(error: BaseException) -> dict[str, str]:
-    """``error`` as text: its type, its message, its traceback without this file's frames."""
-    from traceback import format_exception
-
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, _target.__file__):
-        trace = trace.tb_next
-    kind = type(error)
-    plain = kind.__module__ in ("builtins", "__main__", "__mp_main__")
-    try:
-        message = str(error)
-    except Exception as failure:
-        message = f"<str() of it raised {type(failure).__name__}>"
-    return {
-        "type": kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}",
-        "message": message[:MAX_MESSAGE_CHARACTERS],
-        # The end of a traceback says more than its beginning.
-        "traceback": "".join(format_exception(kind, error, trace))[-MAX_TRACEBACK_CHARACTERS:],
-    }
 
 
 def main() -> int:

@@ -72,6 +72,16 @@ BAD_CONFIGURATIONS: list[tuple[str, dict[str, Any] | str, str, str]] = [
         "has no attribute 'no_such_thing'",
     ),
     (
+        "a Python target that would block its event loop",
+        tree(
+            {"id": "w", "python": "time:sleep", "executor": "async_process"},
+            python=sys.executable,
+            python_path=[PACKAGE],
+        ),
+        "/supervisors/0/children/0/python",
+        "would block the event loop; make it one",
+    ),
+    (
         "an executor that this build has not",
         tree(worker(executor="thread")),
         "/supervisors/0/children/0/executor",

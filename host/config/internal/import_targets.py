@@ -1,6 +1,6 @@
 """Imports targets as services would, and says of each what went wrong.
 
-Read from stdin: a JSON list of ``{"target", "cwd", "env"}``. Written to stdout: a JSON list of strings, one for each
+Read from stdin: a JSON list of ``{"target", "cwd", "env", "on_loop"}``. Written to stdout: a JSON list of strings, one for each
 target, empty where all is well. Each target is tried in a fork, so that none sees what another one did to the
 interpreter, and one that ends it is just another fault.
 """
@@ -35,7 +35,20 @@ def fault_of(entry):
     found = load(module_name)
     for name in attribute.split("."):
         found = getattr(found, name)
-    return "" if callable(found) else f"it is of type {type(found).__name__}; expected something that can be called"
+    if not callable(found):
+        return f"it is of type {type(found).__name__}; expected something that can be called"
+    return style_fault(found, entry["target"]) if entry["on_loop"] else ""
+
+
+def style_fault(found, target):
+    """What the worker would say of a target that is to run on an event loop."""
+    from unirun import _target
+
+    try:
+        _target.check(found, target, on_loop=True)
+    except ImportError as error:
+        return str(error).removeprefix(f"target {target!r}: ")
+    return ""
 
 
 def told_by_fork(entry):

@@ -135,15 +135,19 @@ Result<std::vector<std::string>> ask(const std::string& interpreter, const json&
 struct Questions {
   json entries = json::array();
   std::vector<std::vector<std::string>> pointers;
-  std::map<std::tuple<std::string, std::string, std::map<std::string, std::string>>, std::size_t>
+  std::map<std::tuple<std::string, std::string, std::map<std::string, std::string>, bool>,
+           std::size_t>
       known;
 
   void add(const WrittenWorker& worker, const PythonTarget& target) {
     const ServiceSpec& service = *worker.service;
-    const auto [entry, is_new] =
-        known.try_emplace({target.target, service.cwd, service.env}, entries.size());
+    const auto [entry, is_new] = known.try_emplace(
+        {target.target, service.cwd, service.env, worker.on_loop}, entries.size());
     if (is_new) {
-      entries.push_back({{"target", target.target}, {"cwd", service.cwd}, {"env", service.env}});
+      entries.push_back({{"target", target.target},
+                         {"cwd", service.cwd},
+                         {"env", service.env},
+                         {"on_loop", worker.on_loop}});
       pointers.emplace_back();
     }
     pointers[entry->second].push_back(worker.pointer + "/python");

@@ -150,7 +150,9 @@ ChildSpec SpecReader::read_child(const JsonCursor& from, const std::string& path
   if (!children) {
     std::shared_ptr<ServiceSpec> service = services_.read(from);
     check_executor(from, child);
-    workers.push_back({from.pointer(), service});
+    check_target(from, child.executor, service->target);
+    const bool on_loop = child.executor == "async" || child.executor == "async_process";
+    workers.push_back({from.pointer(), service, on_loop});
     child.service = std::move(service);
   } else {
     auto supervisor = std::make_shared<SupervisorSpec>();
@@ -173,6 +175,19 @@ void SpecReader::check_executor(const JsonCursor& from, const ChildSpec& child) 
   fault.message = fmt::format("the executor {} is not available in this build; expected {}",
                               fault.found, fault.expected);
   faults_.add(std::move(fault));
+}
+
+void SpecReader::check_target(const JsonCursor& from, const std::string& executor,
+                              const ServiceTarget& target) {
+  if (executor != "async_process" || std::holds_alternative<PythonTarget>(target)) return;
+  const bool is_command = std::holds_alternative<CommandTarget>(target);
+  const JsonCursor written = from.member(is_command ? "command" : "native");
+  if (!written) return;  // It has no target at all, which has been told.
+  faults_.add(written.pointer(),
+              is_command ? "the executor \"async_process\" runs Python targets on an event loop of "
+                           "their own; a command belongs to the executor \"process\""
+                         : "the executor \"async_process\" runs Python targets on an event loop of "
+                           "their own; a native service belongs to \"thread\" or \"async\"");
 }
 
 void SpecReader::read_backoff(const JsonCursor& from, Backoff::Limits& to) {

@@ -23,6 +23,7 @@ namespace unirun {
 struct WrittenWorker {
   std::string pointer;
   std::shared_ptr<const ServiceSpec> service;
+  bool on_loop = false;  // Its executor runs it on an event loop.
 };
 
 class SpecReader {
@@ -59,6 +60,8 @@ class SpecReader {
   void read_dependencies(const JsonCursor& from, ChildSpec& to);
   void read_backoff(const JsonCursor& from, Backoff::Limits& to);
   void check_executor(const JsonCursor& from, const ChildSpec& child);
+  void check_target(const JsonCursor& from, const std::string& executor,
+                    const ServiceTarget& target);
   void depend_on_instances(std::vector<ChildSpec>& children, const std::string& path,
                            const std::string& prefix);
 

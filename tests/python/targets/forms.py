@@ -279,3 +279,24 @@ def environment(context):
 
 def typed(context: ServiceContext) -> None:
     context.status("typed")
+
+
+class Both(Service):
+    def run(self, context):
+        context.status("run")
+
+    async def run_async(self, context):
+        context.status("run_async")
+
+
+class FailsInInit(Service):
+    def __init__(self):
+        raise ValueError("no device")
+
+    async def run_async(self, context):
+        context.ready()
+
+
+async def async_raises():
+    await asyncio.sleep(0)
+    raise ValueError("no such job")
