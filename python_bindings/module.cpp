@@ -5,4 +5,5 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = UNIRUN_VERSION;
   unirun::bindings::bind_events(module);
   unirun::bindings::bind_host(module);
+  unirun::bindings::bind_loop(module);
 }

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Unsupported,
     )
     from unirun.host import Host
+    from unirun.loop import Runner, new_event_loop
     from unirun.service import Ignore, Service, ServiceContext
     from unirun.tree import Child, Supervisor
 
@@ -47,8 +48,10 @@ _HOME = {
     "Child": "tree",
     "Client": "client",
     "Host": "host",
+    "Runner": "loop",
     "Supervisor": "tree",
     "connect": "client",
+    "new_event_loop": "loop",
     "CancellationToken": "cancellation",
     "Cancelled": "cancellation",
     "Ignore": "service",
@@ -100,6 +103,7 @@ __all__ = [
     "NotFound",
     "PermissionDenied",
     "ReadWriteFailure",
+    "Runner",
     "Service",
     "ServiceContext",
     "ShuttingDown",
@@ -112,6 +116,7 @@ __all__ = [
     "Unsupported",
     "connect",
     "events",
+    "new_event_loop",
 ]
 
 

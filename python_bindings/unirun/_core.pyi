@@ -4,7 +4,10 @@ Durations are seconds, `None` is without end. Values cross as JSON texts. Errors
 `unirun.errors`. Every call that waits releases the GIL, and lets signal handlers run.
 """
 
-from collections.abc import Sequence
+from asyncio import AbstractEventLoop, Handle, TimerHandle
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Executor
+from socket import socket
 from typing import final
 
 __version__: str
@@ -35,3 +38,37 @@ class EventQueue:
     def closed(self) -> bool: ...
     @property
     def dropped(self) -> int: ...
+
+class LoopCore:
+    """The engine of `unirun.loop.EventLoop`; made when it is first asked for, with asyncio."""
+
+    # asyncio's own attributes, which typeshed does not tell.
+    _csock: socket
+    _current_handle: Handle | None
+    _default_executor: Executor | None
+    _executor_shutdown_called: bool
+    _signal_handlers: dict[int, Handle]
+    _thread_id: int | None
+    def _check_closed(self) -> None: ...
+    def _asyncgen_firstiter_hook(self, generator: AsyncGenerator[object, object], /) -> None: ...
+    def _asyncgen_finalizer_hook(self, generator: AsyncGenerator[object, object], /) -> None: ...
+    @property
+    def _attached(self) -> bool: ...
+    def _let_go(self) -> None: ...
+    def _forget(self) -> None: ...
+
+@final
+class LoopHandle(Handle): ...
+
+@final
+class LoopTimerHandle(TimerHandle): ...
+
+@final
+class HostedLoop:
+    """An event loop as a host has it, with asyncio attached: for tests."""
+
+    def run(self) -> None: ...
+    def stop(self) -> None: ...
+    def detach(self, patience: float) -> None: ...
+    @property
+    def loop(self) -> AbstractEventLoop: ...
