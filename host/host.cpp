@@ -169,7 +169,8 @@ Status Host::Impl::start() {
   started_at_ = loop_.clock().now();
   open_journal();
   const Environment environment{loop_.clock(), loop_, random_, events_, executors_, runs_};
-  tree_ = std::make_unique<SupervisionTree>(environment, config_->root);
+  tree_ = std::make_unique<SupervisionTree>(
+      environment, std::shared_ptr<const SupervisorSpec>(config_, &config_->root));
   open_doors(*listening);
   watch_trees();
   if (options_.handle_signals) watch_signals();

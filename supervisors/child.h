@@ -48,6 +48,27 @@ enum class AfterStop : std::uint8_t {
   rejoin,  // It comes back with its group.
 };
 
+// What a caller waits for.
+enum class Awaits : std::uint8_t {
+  start,  // The end of the present start, good or bad.
+  stop,   // That it is down.
+  kill,   // The end of the present run, and what that means.
+};
+
+struct Caller {
+  CallId call{};
+  Awaits what = Awaits::start;
+};
+
+struct Child;
+
+// The edges of one child where the siblings' start is a graph.
+struct Edges {
+  std::vector<Child*> dependencies;  // In the order of spec->depends_on; null: it was removed.
+  std::vector<Child*> dependents;
+};
+
+// There may be 100,000: what few need takes no room in the others.
 struct Child {
   using Order = std::uint64_t;
 
@@ -63,38 +84,42 @@ struct Child {
   bool unsettled = false;  // Its initial start has not come to an end yet.
   bool retry = false;      // Backing off after a failed start: the retry is yet to be counted.
   bool exhausted = false;  // Stands in the queue of those that wait for a probe.
+  bool alive = false;      // `run` is; otherwise it is the last one.
+  bool launched = false;   // The executor has answered for this run.
+  bool over = false;  // Its answer was that the run has come and gone: the end is yet to be told.
+  std::optional<ExitKind> verdict;  // We are killing it, and this is why.
 
   // In a stop sequence, and still to be gone; how many that must go before it are still there.
   bool leaving = false;
-  std::size_t leaving_successors = 0;
+  std::uint32_t leaving_successors = 0;
 
   Instant since{};
-  RunId run = RunId::none;     // Alive; none otherwise.
-  RunId handle = RunId::none;  // Of the present or last run.
+  RunId run = RunId::none;  // The handle: of the present or last run.
   std::int64_t pid = 0;
-  bool launched = false;  // The executor has answered for this run.
-  bool over = false;  // Its answer was that the run has come and gone: the end is yet to be told.
   Instant launched_at{};
   std::optional<Instant> ready_at;  // Of the present or last run; nothing: it never was.
-  std::optional<ExitKind> verdict;  // We are killing it, and this is why.
 
-  std::optional<Instant> deadline;    // What for follows from the phase.
+  Instant deadline = Instant::max();  // What for follows from the phase. max(): there is none.
   std::uint64_t deadline_serial = 0;  // Equal deadlines fall due in the order of their setting.
 
   std::uint64_t restarts = 0;
   std::uint64_t failures = 0;
   std::shared_ptr<const ExitReason> last_exit;
 
-  std::vector<CallId> start_callers;
-  std::vector<CallId> stop_callers;
-  std::vector<CallId> kill_callers;
+  std::vector<Caller> callers;
   std::vector<std::pair<CallId, Command>> deferred;  // Calls that wait until it is down.
+  std::unique_ptr<Edges> edges;                      // Null: it has none.
 
-  std::vector<Child*> dependencies;  // In the order of spec->depends_on.
-  std::vector<Child*> dependents;
-
-  [[nodiscard]] bool has_run() const { return run != RunId::none; }
+  [[nodiscard]] bool has_run() const { return alive; }
+  [[nodiscard]] bool has_deadline() const { return deadline != Instant::max(); }
   [[nodiscard]] bool temporary() const { return spec->restart == Restart::temporary; }
+
+  void add_caller(CallId call, Awaits what) { callers.push_back({call, what}); }
+  [[nodiscard]] bool has_caller(Awaits what) const;
+  [[nodiscard]] std::vector<CallId> take_callers(Awaits what);  // In the order of their coming.
+
+  [[nodiscard]] const std::vector<Child*>& dependencies() const;
+  [[nodiscard]] const std::vector<Child*>& dependents() const;
 };
 
 }  // namespace unirun::detail

@@ -12,7 +12,46 @@ std::size_t one_if_supervisor(const ChildSpec& spec) {
   return spec.type() == ChildType::supervisor ? 1 : 0;
 }
 
+const std::vector<Child*> no_children;
+
+Edges& edges_of(Child& child) {
+  if (!child.edges) child.edges = std::make_unique<Edges>();
+  return *child.edges;
+}
+
 }  // namespace
+
+bool Child::has_caller(Awaits what) const {
+  return std::any_of(callers.begin(), callers.end(),
+                     [what](const Caller& caller) { return caller.what == what; });
+}
+
+std::vector<CallId> Child::take_callers(Awaits what) {
+  std::vector<CallId> taken;
+  std::vector<Caller> others;
+  for (const Caller& caller : callers) {
+    if (caller.what == what) {
+      taken.push_back(caller.call);
+    } else {
+      others.push_back(caller);
+    }
+  }
+  callers = std::move(others);
+  return taken;
+}
+
+const std::vector<Child*>& Child::dependencies() const {
+  return edges ? edges->dependencies : no_children;
+}
+
+const std::vector<Child*>& Child::dependents() const {
+  return edges ? edges->dependents : no_children;
+}
+
+void ChildTable::reserve(std::size_t children) {
+  by_id_.reserve(children);
+  by_run_.reserve(children);
+}
 
 Child& ChildTable::add(std::string id, std::shared_ptr<const ChildSpec> spec) {
   UNIRUN_REQUIRE(find(id) == nullptr);
@@ -30,7 +69,7 @@ void ChildTable::erase(Child& child) {
   UNIRUN_REQUIRE(!child.has_run());
   clear_deadline(child);
   by_id_.erase(child.id);
-  by_handle_.erase(child.handle);
+  by_run_.erase(child.run);
   supervisors_ -= one_if_supervisor(*child.spec);
   by_order_.erase(child.order);
 }
@@ -40,9 +79,9 @@ Child* ChildTable::find(std::string_view id) const {
   return found == by_id_.end() ? nullptr : found->second;
 }
 
-Child* ChildTable::find(RunId handle) const {
-  const auto found = by_handle_.find(handle);
-  return found == by_handle_.end() ? nullptr : found->second;
+Child* ChildTable::find(RunId run) const {
+  const auto found = by_run_.find(run);
+  return found == by_run_.end() ? nullptr : found->second;
 }
 
 Child* ChildTable::previous(const Child& child) const {
@@ -52,15 +91,16 @@ Child* ChildTable::previous(const Child& child) const {
 
 void ChildTable::set_run(Child& child, RunId run) {
   UNIRUN_REQUIRE(!child.has_run() && run != RunId::none);
-  by_handle_.erase(child.handle);
-  child.run = child.handle = run;
-  by_handle_.emplace(run, &child);
+  by_run_.erase(child.run);
+  child.run = run;
+  child.alive = true;
+  by_run_.emplace(run, &child);
   ++with_run_;
 }
 
 void ChildTable::clear_run(Child& child) {
   UNIRUN_REQUIRE(child.has_run());
-  child.run = RunId::none;  // The handle stays, until another run takes its place.
+  child.alive = false;  // The handle stays, until another run takes its place.
   --with_run_;
 }
 
@@ -72,9 +112,9 @@ void ChildTable::set_deadline(Child& child, Instant deadline) {
 }
 
 void ChildTable::clear_deadline(Child& child) {
-  if (!child.deadline) return;
-  deadlines_.erase({*child.deadline, child.deadline_serial});
-  child.deadline.reset();
+  if (!child.has_deadline()) return;
+  deadlines_.erase({child.deadline, child.deadline_serial});
+  child.deadline = Instant::max();
 }
 
 Child* ChildTable::take_due(Instant now) {
@@ -106,16 +146,13 @@ void ChildTable::reorder(const std::vector<Child*>& first) {
 
 bool ChildTable::link_dependencies() {
   bool any = false;
-  for (auto& [order, child] : by_order_) {
-    child.dependencies.clear();
-    child.dependents.clear();
-  }
+  for (auto& [order, child] : by_order_) child.edges.reset();
   for (auto& [order, child] : by_order_) {
     for (const Dependency& dependency : child.spec->depends_on) {
       Child* sibling = find(dependency.id);
       UNIRUN_REQUIRE(sibling != nullptr);
-      child.dependencies.push_back(sibling);
-      sibling->dependents.push_back(&child);
+      edges_of(child).dependencies.push_back(sibling);
+      edges_of(*sibling).dependents.push_back(&child);
       any = true;
     }
   }

@@ -22,12 +22,14 @@ class ChildTable {
   // Joins at the end of the start order. REQUIRES: no child has this id.
   Child& add(std::string id, std::shared_ptr<const ChildSpec> spec);
 
+  void reserve(std::size_t children);
+
   // REQUIRES: nothing runs under it.
   void erase(Child& child);
 
   // Null if there is none.
   [[nodiscard]] Child* find(std::string_view id) const;
-  [[nodiscard]] Child* find(RunId handle) const;
+  [[nodiscard]] Child* find(RunId run) const;
   [[nodiscard]] Child* previous(const Child& child) const;
 
   void set_run(Child& child, RunId run);
@@ -66,7 +68,7 @@ class ChildTable {
   Child::Order last_order_ = 0;
   std::map<Child::Order, Child> by_order_;
   std::unordered_map<std::string_view, Child*> by_id_;  // The keys are the children's own ids.
-  std::unordered_map<RunId, Child*> by_handle_;
+  std::unordered_map<RunId, Child*> by_run_;
   std::uint64_t last_serial_ = 0;
   std::map<DeadlineKey, Child*> deadlines_;
   std::size_t with_run_ = 0;

@@ -30,6 +30,11 @@ class Executors {
     return found == by_name_.end() ? nullptr : found->second;
   }
 
+  // To whichever of them has this run: the others ignore it. Cheaper than to remember, for each of
+  // 100,000 runs, where it lives.
+  void request_stop(RunId run) const;
+  void kill(RunId run) const;
+
   // "process, thread", for messages.
   [[nodiscard]] std::string names() const;
 

@@ -12,22 +12,25 @@
 
 namespace unirun {
 
-Supervision::Supervision(SupervisorSpec spec, Random& random, RunIds& runs)
-    : spec_(std::move(spec)),
+Supervision::Supervision(const std::shared_ptr<const SupervisorSpec>& spec, Random& random,
+                         RunIds& runs)
+    : flags_(flags_of(*spec)),
       random_(random),
       runs_(runs),
-      intensity_({spec_.max_restarts, spec_.period}) {
+      intensity_({spec->max_restarts, spec->period}) {
   if (dynamic()) {
-    UNIRUN_REQUIRE(spec_.children.size() == 1);
-    template_ = std::make_shared<const ChildSpec>(spec_.children.front());
-  } else {
-    for (ChildSpec& child : spec_.children) {
-      std::string id = child.id;
-      children_.add(std::move(id), std::make_shared<const ChildSpec>(std::move(child)));
-    }
-    graph_ = children_.link_dependencies();
+    UNIRUN_REQUIRE(spec->children.size() == 1);
+    template_ = {spec, &spec->children.front()};
+    return;
   }
-  spec_.children.clear();  // They stand in the table now, and change there.
+  children_.reserve(spec->children.size());
+  for (const ChildSpec& child : spec->children) children_.add(child.id, {spec, &child});
+  graph_ = children_.link_dependencies();
+}
+
+SupervisorSpec Supervision::flags_of(const SupervisorSpec& spec) {
+  return {spec.strategy,     spec.max_restarts,   spec.period, spec.auto_shutdown,
+          spec.on_exhausted, spec.probe_interval, {}};
 }
 
 // ---- What happens ----
@@ -50,7 +53,7 @@ Actions Supervision::start(Instant now) {
 Actions Supervision::on_launched(RunId run, LaunchOutcome outcome, Instant now) {
   now_ = now;
   Child* child = children_.find(run);
-  UNIRUN_REQUIRE(child != nullptr && child->run == run && !child->launched);
+  UNIRUN_REQUIRE(child != nullptr && child->has_run() && !child->launched);
   child->launched = true;
   child->pid = outcome.pid;
   switch (outcome.state) {
@@ -66,21 +69,21 @@ Actions Supervision::on_launched(RunId run, LaunchOutcome outcome, Instant now) 
 Actions Supervision::on_ready(RunId run, Instant now) {
   now_ = now;
   Child* child = children_.find(run);
-  if (child && child->run == run) became_ready(*child);
+  if (child && child->has_run()) became_ready(*child);
   return finish();
 }
 
 Actions Supervision::on_ignored(RunId run, Instant now) {
   now_ = now;
   Child* child = children_.find(run);
-  if (child && child->run == run) declined(*child);
+  if (child && child->has_run()) declined(*child);
   return finish();
 }
 
 Actions Supervision::on_exited(RunId run, ExitReason reason, Instant now) {
   now_ = now;
   Child* child = children_.find(run);
-  if (child && child->run == run) end_of_run(*child, std::move(reason));  // Else item 15.
+  if (child && child->has_run()) end_of_run(*child, std::move(reason));  // Else item 15.
   return finish();
 }
 
@@ -138,7 +141,7 @@ Actions Supervision::finish() {
 
 // What we do ourselves, we know better than the executor does.
 ExitReason Supervision::judged_by_us(const Child& child, ExitReason reason) const {
-  if (!child.verdict && reason.kind == ExitKind::killed && !child.kill_callers.empty()) {
+  if (!child.verdict && reason.kind == ExitKind::killed && child.has_caller(Awaits::kill)) {
     reason.detail = "by command";
   }
   if (!child.verdict) return reason;
@@ -158,7 +161,7 @@ void Supervision::end_of_run(Child& child, ExitReason raw) {
   child.last_exit = std::make_shared<const ExitReason>(std::move(reason));
   const auto held_reason = child.last_exit;  // The child may be gone before the reason is.
   clear_run(child);
-  const auto killers = std::exchange(child.kill_callers, {});
+  const std::vector<CallId> killers = child.take_callers(Awaits::kill);
   if (killers.empty()) return judge_end(child, phase, *held_reason);
 
   ChildSnapshot last = describe(child);
@@ -190,8 +193,7 @@ void Supervision::judge(Child& child, const ExitReason& reason) {
 // A start came to nothing; what that means depends on who wanted it.
 void Supervision::judge_failed_start(Child& child, const ExitReason& reason) {
   const Attempt attempt = child.attempt;
-  std::vector<CallId> callers = std::move(child.start_callers);
-  child.start_callers.clear();
+  const std::vector<CallId> callers = child.take_callers(Awaits::start);
   enter(child, Phase::stopped);
   answer(callers, Error{Errc::start_failed,
                         fmt::format("\"{}\" failed to start: {}", child.id, reason.describe())});
@@ -215,12 +217,11 @@ void Supervision::declined(Child& child) {
   const ExitReason reason = ExitReason::of(ExitKind::normal, "ignored: it declined to run");
   const bool asked_to_stop = child.phase == Phase::stopping;
   clear_run(child);
-  answer(child.kill_callers, describe(child));
+  answer(child, Awaits::kill, describe(child));
   publish(child, ServiceCompleted{reason});
   if (asked_to_stop || child.leaving) return stopped(child);
   enter(child, Phase::completed);
-  std::vector<CallId> callers = std::move(child.start_callers);
-  child.start_callers.clear();
+  const std::vector<CallId> callers = child.take_callers(Awaits::start);
   answer(callers, describe(child));
   if (&child == probed_) recovered(child);
   wake_dependents(child);
@@ -299,7 +300,7 @@ void Supervision::fail_for_good(Child& child, const ExitReason& reason) {
 }
 
 void Supervision::significant_ended(const std::string& id) {
-  const AutoShutdown rule = spec_.auto_shutdown;
+  const AutoShutdown rule = flags_.auto_shutdown;
   if (rule == AutoShutdown::never) return;
   if (rule == AutoShutdown::all_significant && significant_ > 0) return;
   ended_by_itself_ = stage_ == Stage::starting || stage_ == Stage::up;
@@ -311,17 +312,17 @@ void Supervision::significant_ended(const std::string& id) {
 // ---- The limit is passed ----
 
 void Supervision::exhausted(Child& child, const ExitReason& reason) {
-  if (spec_.on_exhausted == OnExhausted::probe) {
+  if (flags_.on_exhausted == OnExhausted::probe) {
     probing_ = true;
-    publish(SupervisorProbing{child.id, spec_.probe_interval});
+    publish(SupervisorProbing{child.id, flags_.probe_interval});
     return probe_later(child, reason);
   }
   enter(child, Phase::stopped);
-  publish(SupervisorGaveUp{child.id, spec_.max_restarts, spec_.period, reason});
+  publish(SupervisorGaveUp{child.id, flags_.max_restarts, flags_.period, reason});
   begin_end(
       ExitReason::shutdown(fmt::format(
           "reached_max_restart_intensity: more than {} restarts in {}, the last of \"{}\": {}",
-          spec_.max_restarts, format_duration(spec_.period), child.id, reason.describe())),
+          flags_.max_restarts, format_duration(flags_.period), child.id, reason.describe())),
       "give_up");
 }
 
@@ -333,12 +334,12 @@ void Supervision::probe_later(Child& child, const ExitReason& reason) {
   child.retry = false;
   if (in_groups()) {
     probed_ = &child;
-    publish(child, ServiceBackingOff{spec_.probe_interval, child.failures, reason});
-    return begin_group(child, spec_.probe_interval);
+    publish(child, ServiceBackingOff{flags_.probe_interval, child.failures, reason});
+    return begin_group(child, flags_.probe_interval);
   }
   enter(child, Phase::backing_off);
   if (probed_ == &child) probed_ = nullptr;
-  if (probe_due_ == Instant::max()) probe_due_ = now_ + spec_.probe_interval;
+  if (probe_due_ == Instant::max()) probe_due_ = now_ + flags_.probe_interval;
   publish(child, ServiceBackingOff{probe_due_ - now_, child.failures, reason});
   if (!std::exchange(child.exhausted, true)) exhausted_.push_back(child.id);
 }
@@ -361,7 +362,7 @@ void Supervision::probe_next() {
     if (dependencies_met(*child)) probed_ = child;
     start_when_possible(*child, StartCause::probe, Attempt::automatic);
     if (!probed_) continue;
-    if (!exhausted_.empty()) probe_due_ = now_ + spec_.probe_interval;
+    if (!exhausted_.empty()) probe_due_ = now_ + flags_.probe_interval;
     return;
   }
   end_probing();  // Those that were waiting have been helped, or taken away, by hand.
@@ -373,7 +374,7 @@ Supervision::Child* Supervision::take_exhausted() {
     exhausted_.pop_front();
     // It may have been started, stopped or removed by a command meanwhile.
     if (child && std::exchange(child->exhausted, false) && child->phase == Phase::backing_off &&
-        !child->deadline) {
+        !child->has_deadline()) {
       return child;
     }
   }
@@ -396,7 +397,7 @@ void Supervision::forget_probe(const Child& child) {
   if (probed_ != &child) return;
   probed_ = nullptr;
   if (exhausted_.empty()) return end_probing();
-  probe_due_ = now_ + spec_.probe_interval;
+  probe_due_ = now_ + flags_.probe_interval;
 }
 
 void Supervision::end_probing() {

@@ -39,8 +39,9 @@ namespace unirun {
 
 class Supervision {
  public:
+  // The children's specs are not copied: what is left of them here keeps `spec` alive.
   // REQUIRES: check(spec) finds no fault.
-  Supervision(SupervisorSpec spec, Random& random, RunIds& runs);
+  Supervision(const std::shared_ptr<const SupervisorSpec>& spec, Random& random, RunIds& runs);
 
   // ---- What happens. `now` never goes back. ----
   [[nodiscard]] Actions start(Instant now);  // REQUIRES: once, and first.
@@ -67,7 +68,6 @@ class Supervision {
   [[nodiscard]] Result<ChildSpec> childspec(const ChildRef& ref) const;
   [[nodiscard]] ChildCounts counts() const;
   [[nodiscard]] SupervisorSnapshot snapshot(Instant now) const;
-  [[nodiscard]] const SupervisorSpec& spec() const { return spec_; }
   [[nodiscard]] bool ended() const { return stage_ == Stage::ended; }
 
  private:
@@ -75,6 +75,7 @@ class Supervision {
   using Phase = detail::Phase;
   using Attempt = detail::Attempt;
   using AfterStop = detail::AfterStop;
+  using Awaits = detail::Awaits;
 
   enum class Stage : std::uint8_t { unborn, starting, up, ending, ended };
 
@@ -84,6 +85,9 @@ class Supervision {
     Duration delay{};                  // Between the last stop and the first start.
     std::optional<Instant> start_due;  // Set when all have stopped.
   };
+
+  // What a spec says of the supervisor itself.
+  [[nodiscard]] static SupervisorSpec flags_of(const SupervisorSpec& spec);
 
   // -- supervision.cpp: ends and restarts --
   Actions finish();
@@ -157,7 +161,7 @@ class Supervision {
   void carry_out(CallId call, const command::CodeChange& command);
   void terminate(CallId call, Child& child);
   void call_off_start(Child& child);
-  void change_children(const SupervisorSpec& spec);
+  void change_children(const std::shared_ptr<const SupervisorSpec>& spec);
   void replace_spec(Child& child, std::shared_ptr<const ChildSpec> spec);
   [[nodiscard]] bool defer_until_down(CallId call, Child& child, const Command& command);
   [[nodiscard]] Result<Child*> find(const ChildRef& ref) const;
@@ -169,7 +173,8 @@ class Supervision {
   [[nodiscard]] bool busy() const;
   void serve_waiting_calls();
   void refuse_waiting_calls();
-  void answer(std::vector<CallId>& callers, const Result<ChildSnapshot>& outcome);
+  void answer(Child& child, Awaits what, const Result<ChildSnapshot>& outcome);
+  void answer(const std::vector<CallId>& callers, const Result<ChildSnapshot>& outcome);
   void reply(CallId call, Result<ChildSnapshot> outcome);
   [[nodiscard]] ServiceState state_of(const Child& child) const;
   [[nodiscard]] std::vector<std::string> waiting_for(const Child& child) const;
@@ -177,7 +182,7 @@ class Supervision {
   void publish(const Child& child, EventPayload payload);
   void publish(EventPayload payload);
 
-  SupervisorSpec spec_;                        // Without its children: they stand in the table.
+  SupervisorSpec flags_;  // Without its children: they stand in the table, and change there.
   std::shared_ptr<const ChildSpec> template_;  // Of a dynamic supervisor; else null.
   Random& random_;
   RunIds& runs_;

@@ -81,7 +81,7 @@ void Supervision::refuse_waiting_calls() {
   const Error refusal{Errc::shutting_down, "the supervisor is shutting down"};
   for (auto& [call, command] : std::exchange(waiting_calls_, {})) reply(call, refusal);
   for (auto& [order, child] : children_) {
-    answer(child.start_callers, refusal);
+    answer(child, Awaits::start, refusal);
     for (auto& [call, command] : std::exchange(child.deferred, {})) reply(call, refusal);
   }
 }
@@ -106,7 +106,7 @@ void Supervision::carry_out(CallId call, const command::StartChild& command) {
                              "simple_one_for_one starts children from its template: give arguments "
                              "and not a spec"});
   }
-  const auto faults = check(*command.spec, spec_, [&](std::string_view id) -> const ChildSpec* {
+  const auto faults = check(*command.spec, flags_, [&](std::string_view id) -> const ChildSpec* {
     const Child* sibling = children_.find(id);
     return sibling ? sibling->spec.get() : nullptr;
   });
@@ -123,7 +123,7 @@ void Supervision::carry_out(CallId call, const command::StartChild& command) {
   }
   Child& child = children_.add(id, command.spec);
   if (graph_ || !child.spec->depends_on.empty()) graph_ = children_.link_dependencies();
-  child.start_callers.push_back(call);
+  child.add_caller(call, Awaits::start);
   start_when_possible(child, StartCause::command, Attempt::added);
 }
 
@@ -132,11 +132,11 @@ void Supervision::carry_out(CallId call, const command::StartDynamicChild& comma
     return reply(call, Error{Errc::invalid_argument,
                              fmt::format("start_child by arguments is for simple_one_for_one; this "
                                          "supervisor is {}: give a child spec",
-                                         to_string(spec_.strategy))});
+                                         to_string(flags_.strategy))});
   }
   Child& child = children_.add(fmt::format("{}-{}", template_->id, ++dynamic_children_), template_);
   if (command.arguments && !command.arguments->empty()) child.arguments = command.arguments;
-  child.start_callers.push_back(call);
+  child.add_caller(call, Awaits::start);
   start_when_possible(child, StartCause::command, Attempt::added);
 }
 
@@ -159,7 +159,7 @@ void Supervision::carry_out(CallId call, const command::TerminateChild& command)
 void Supervision::terminate(CallId call, Child& child) {
   child.after_stop = leaves_nothing(child) ? AfterStop::remove : AfterStop::stay;
   if (child.has_run()) {
-    child.stop_callers.push_back(call);
+    child.add_caller(call, Awaits::stop);
     if (child.phase == Phase::stopping) return call_off_start(child);
     // In a sequence it is stopped when its turn comes.
     if (!child.leaving) begin_stop(child, "command");
@@ -175,7 +175,7 @@ void Supervision::terminate(CallId call, Child& child) {
 }
 
 void Supervision::call_off_start(Child& child) {
-  answer(child.start_callers,
+  answer(child, Awaits::start,
          Error{Errc::cancelled, fmt::format("\"{}\" was taken down before it was up", child.id)});
 }
 
@@ -186,7 +186,7 @@ void Supervision::carry_out(CallId call, const command::RestartChild& command) {
   Child& child = **found;
   if (defer_until_down(call, child, command)) return;
   if (const auto refusal = refuse_unless_down(child)) return reply(call, *refusal);
-  child.start_callers.push_back(call);
+  child.add_caller(call, Awaits::start);
   start_when_possible(child, StartCause::command, Attempt::by_hand);
 }
 
@@ -197,10 +197,10 @@ void Supervision::carry_out(CallId call, const command::DeleteChild& command) {
   Child& child = **found;
   if (defer_until_down(call, child, command)) return;
   if (const auto refusal = refuse_unless_down(child)) return reply(call, *refusal);
-  if (!child.dependents.empty()) {
+  if (!child.dependents().empty()) {
     return reply(call, Error{Errc::invalid_argument,
                              fmt::format("\"{}\" depends on \"{}\": delete that one first",
-                                         child.dependents.front()->id, child.id)});
+                                         child.dependents().front()->id, child.id)});
   }
   reply(call, describe(child));
   remove(child);
@@ -227,15 +227,15 @@ void Supervision::carry_out(CallId call, const command::Restart& command) {
       break;
     case Phase::backing_off:
       child.retry = false;
-      child.start_callers.push_back(call);
+      child.add_caller(call, Awaits::start);
       return start_when_possible(child, StartCause::command, Attempt::automatic);
     case Phase::stopped:
     case Phase::failed:
     case Phase::completed:
-      child.start_callers.push_back(call);
+      child.add_caller(call, Awaits::start);
       return start_when_possible(child, StartCause::command, Attempt::by_hand);
   }
-  child.start_callers.push_back(call);
+  child.add_caller(call, Awaits::start);
 }
 
 void Supervision::carry_out(CallId call, const command::Kill& command) {
@@ -247,15 +247,14 @@ void Supervision::carry_out(CallId call, const command::Kill& command) {
                        fmt::format("\"{}\" does not run: there is nothing to kill", (*found)->id)});
   }
   actions_.emplace_back(action::Kill{(*found)->run});
-  (*found)->kill_callers.push_back(call);  // Answered by tell_killers().
+  (*found)->add_caller(call, Awaits::kill);  // Answered by end_of_run().
 }
 
 void Supervision::carry_out(CallId call, const command::CodeChange& command) {
   if (const auto refusal = refuse_change(*command.spec)) return reply(call, *refusal);
-  change_children(*command.spec);
+  change_children(command.spec);
   const SupervisorSpec& spec = *command.spec;
-  spec_ = spec;
-  spec_.children.clear();
+  flags_ = flags_of(spec);
   intensity_.set_limits({spec.max_restarts, spec.period});
   reply(call, ChildSnapshot{});
   start_all_possible();  // The order may be another one now.
@@ -267,7 +266,7 @@ std::optional<Error> Supervision::refuse_change(const SupervisorSpec& spec) cons
     return Error{Errc::invalid_supervisor_spec,
                  fmt::format("cannot change from {} to {}: a template can be replaced, but neither "
                              "added nor taken away",
-                             to_string(spec_.strategy), to_string(spec.strategy))};
+                             to_string(flags_.strategy), to_string(spec.strategy))};
   }
   return std::nullopt;
 }
@@ -275,15 +274,15 @@ std::optional<Error> Supervision::refuse_change(const SupervisorSpec& spec) cons
 // Item 53: known specs are replaced and their processes kept, new ones join and are not started,
 // missing ones are kept. The new list comes first in the order, as it stands there; the rest keeps
 // its order behind it, as in OTP.
-void Supervision::change_children(const SupervisorSpec& spec) {
+void Supervision::change_children(const std::shared_ptr<const SupervisorSpec>& spec) {
   if (dynamic()) {
-    template_ = std::make_shared<const ChildSpec>(spec.children.front());
+    template_ = {spec, &spec->children.front()};
     for (auto& [order, child] : children_) replace_spec(child, template_);
     return;
   }
   std::vector<Child*> listed;
-  for (const ChildSpec& given : spec.children) {
-    auto shared = std::make_shared<const ChildSpec>(given);
+  for (const ChildSpec& given : spec->children) {
+    std::shared_ptr<const ChildSpec> shared(spec, &given);
     Child* child = children_.find(given.id);
     if (child) {
       replace_spec(*child, std::move(shared));
@@ -371,8 +370,12 @@ std::optional<Error> Supervision::refuse_unless_down(const Child& child) const {
 
 // ---- Answering ----
 
-void Supervision::answer(std::vector<CallId>& callers, const Result<ChildSnapshot>& outcome) {
-  for (const CallId call : std::exchange(callers, {})) reply(call, outcome);
+void Supervision::answer(Child& child, Awaits what, const Result<ChildSnapshot>& outcome) {
+  answer(child.take_callers(what), outcome);
+}
+
+void Supervision::answer(const std::vector<CallId>& callers, const Result<ChildSnapshot>& outcome) {
+  for (const CallId call : callers) reply(call, outcome);
 }
 
 void Supervision::reply(CallId call, Result<ChildSnapshot> outcome) {
@@ -416,8 +419,8 @@ std::vector<std::string> Supervision::waiting_for(const Child& child) const {
   } else if (in_list_order()) {
     if (starting_in_list_) ids.push_back(starting_in_list_->id);
   } else {
-    for (std::size_t i = 0; i < child.dependencies.size(); ++i) {
-      const Child* dependency = child.dependencies[i];
+    for (std::size_t i = 0; i < child.dependencies().size(); ++i) {
+      const Child* dependency = child.dependencies()[i];
       const Dependency& wanted = child.spec->depends_on[i];
       if (!dependency || !dependency_met(*dependency, wanted.condition)) ids.push_back(wanted.id);
     }
@@ -433,12 +436,12 @@ ChildSnapshot Supervision::describe(const Child& child) const {
   snapshot.significant = child.spec->significant;
   snapshot.state = state_of(child);
   snapshot.since = child.since;
-  snapshot.run = child.run;
+  if (child.has_run()) snapshot.run = child.run;
   snapshot.pid = child.pid;
   snapshot.restarts = child.restarts;
   snapshot.failures = child.failures;
   if (snapshot.state == ServiceState::backing_off) {
-    snapshot.retry_at = child.deadline;
+    if (child.has_deadline()) snapshot.retry_at = child.deadline;
     if (child.phase == Phase::waiting) snapshot.retry_at = group_->start_due;
     if (child.exhausted && probe_due_ != Instant::max()) snapshot.retry_at = probe_due_;
   }
@@ -482,9 +485,9 @@ ChildCounts Supervision::counts() const {
 
 SupervisorSnapshot Supervision::snapshot(Instant now) const {
   SupervisorSnapshot snapshot;
-  snapshot.strategy = spec_.strategy;
-  snapshot.max_restarts = spec_.max_restarts;
-  snapshot.period = spec_.period;
+  snapshot.strategy = flags_.strategy;
+  snapshot.max_restarts = flags_.max_restarts;
+  snapshot.period = flags_.period;
   snapshot.recent_restarts = intensity_.recent(now);
   snapshot.started = said_started_;
   snapshot.stopping = stage_ == Stage::ending;

@@ -14,11 +14,11 @@
 
 namespace unirun {
 
-bool Supervision::dynamic() const { return spec_.strategy == RestartStrategy::simple_one_for_one; }
+bool Supervision::dynamic() const { return flags_.strategy == RestartStrategy::simple_one_for_one; }
 
 bool Supervision::in_groups() const {
-  return spec_.strategy == RestartStrategy::one_for_all ||
-         spec_.strategy == RestartStrategy::rest_for_one;
+  return flags_.strategy == RestartStrategy::one_for_all ||
+         flags_.strategy == RestartStrategy::rest_for_one;
 }
 
 bool Supervision::in_list_order() const { return !graph_ && !dynamic(); }
@@ -65,7 +65,7 @@ void Supervision::came_up(Child& child) {
   enter(child, Phase::running);
   child.attempt = Attempt::automatic;  // Whatever comes from now on is not that start's failure.
   if (&child == probed_) children_.set_deadline(child, now_ + child.spec->backoff.stable_after);
-  answer(child.start_callers, describe(child));
+  answer(child, Awaits::start, describe(child));
   settle(child);
 }
 
@@ -95,7 +95,7 @@ void Supervision::start_next_in_list() {
 // Its dependents may have been waiting for just this.
 void Supervision::wake_dependents(const Child& child) {
   if (held() || stage_ == Stage::ending) return;
-  for (Child* dependent : child.dependents) {
+  for (Child* dependent : child.dependents()) {
     if (dependent->phase == Phase::waiting && dependencies_met(*dependent)) launch(*dependent);
   }
 }
@@ -113,8 +113,8 @@ bool Supervision::dependency_met(const Child& dependency, DependencyCondition co
 }
 
 bool Supervision::dependencies_met(const Child& child) {
-  for (std::size_t i = 0; i < child.dependencies.size(); ++i) {
-    const Child* dependency = child.dependencies[i];
+  for (std::size_t i = 0; i < child.dependencies().size(); ++i) {
+    const Child* dependency = child.dependencies()[i];
     if (!dependency || !dependency_met(*dependency, child.spec->depends_on[i].condition)) {
       return false;
     }
@@ -126,10 +126,10 @@ bool Supervision::dependencies_met(const Child& child) {
 
 // A restart strategy is nothing but the part of the list that falls with one child.
 std::vector<Supervision::Child*> Supervision::affected_by(Child& origin) {
-  if (spec_.strategy == RestartStrategy::rest_for_one && graph_) return with_dependents(origin);
+  if (flags_.strategy == RestartStrategy::rest_for_one && graph_) return with_dependents(origin);
   std::vector<Child*> affected;
   auto from =
-      spec_.strategy == RestartStrategy::rest_for_one ? children_.from(origin) : children_.begin();
+      flags_.strategy == RestartStrategy::rest_for_one ? children_.from(origin) : children_.begin();
   for (; from != children_.end(); ++from) affected.push_back(&from->second);
   return affected;
 }
@@ -139,7 +139,7 @@ std::vector<Supervision::Child*> Supervision::with_dependents(Child& origin) {
   std::vector<Child*> affected{&origin};
   std::unordered_set<const Child*> seen{&origin};
   for (std::size_t i = 0; i < affected.size(); ++i) {
-    for (Child* dependent : affected[i]->dependents) {
+    for (Child* dependent : affected[i]->dependents()) {
       if (seen.insert(dependent).second) affected.push_back(dependent);
     }
   }
@@ -230,7 +230,8 @@ void Supervision::for_each_predecessor(const Child& child, Function function) {
     if (Child* before = children_.previous(child)) function(*before);
     return;
   }
-  for (auto d = child.dependencies.rbegin(); d != child.dependencies.rend(); ++d) {
+  const std::vector<Child*>& dependencies = child.dependencies();
+  for (auto d = dependencies.rbegin(); d != dependencies.rend(); ++d) {
     if (*d) function(**d);
   }
 }
@@ -239,7 +240,7 @@ void Supervision::begin_stop(Child& child, const std::string& cause) {
   UNIRUN_REQUIRE(child.has_run() && child.phase != Phase::stopping);
   const Error called_off{stage_ == Stage::ending ? Errc::shutting_down : Errc::cancelled,
                          "the start of \"" + child.id + "\" was called off: " + cause};
-  answer(child.start_callers, called_off);
+  answer(child, Awaits::start, called_off);
   enter(child, Phase::stopping);
   child.verdict.reset();
   publish(child, ServiceStopping{child.run, cause});
@@ -264,7 +265,7 @@ void Supervision::begin_kill(Child& child) {
 // What was to be stopped is down, by whatever means.
 void Supervision::stopped(Child& child) {
   enter(child, Phase::stopped);
-  answer(child.stop_callers, describe(child));
+  answer(child, Awaits::stop, describe(child));
   for (auto& call : std::exchange(child.deferred, {})) waiting_calls_.push_back(std::move(call));
   if (!child.leaving) return after_stop(child);
   // Down before its turn? Then it still holds up those before it, until all behind it have gone.
@@ -338,15 +339,12 @@ void Supervision::remove(Child& child) {
       before->leaving_successors += child.leaving_successors;
     }
   }
-  for (Child* dependency : child.dependencies) {
-    if (dependency) {
-      auto& others = dependency->dependents;
-      others.erase(std::remove(others.begin(), others.end(), &child), others.end());
-    }
+  for (Child* dependency : child.dependencies()) {
+    if (dependency) std::erase(dependency->edges->dependents, &child);
   }
-  for (Child* dependent : child.dependents) {
-    std::replace(dependent->dependencies.begin(), dependent->dependencies.end(), &child,
-                 static_cast<Child*>(nullptr));
+  for (Child* dependent : child.dependents()) {
+    auto& others = dependent->edges->dependencies;
+    std::replace(others.begin(), others.end(), &child, static_cast<Child*>(nullptr));
   }
   children_.erase(child);
 }

@@ -25,7 +25,7 @@ struct SupervisionTree::Impl {
     TimerId timer = TimerId::none;
   };
 
-  Impl(const Environment& given, SupervisorSpec root_spec)
+  Impl(const Environment& given, std::shared_ptr<const SupervisorSpec> root_spec)
       : environment(given), outbox(given.events), spec(std::move(root_spec)) {}
 
   ~Impl() {
@@ -100,7 +100,7 @@ struct SupervisionTree::Impl {
 
   const Environment environment;
   detail::Outbox outbox;
-  SupervisorSpec spec;
+  std::shared_ptr<const SupervisorSpec> spec;  // Until the start.
   std::shared_ptr<Supervisor> root;
   std::function<void(Status)> on_started;
   std::function<void(ExitReason)> on_ended;
@@ -110,7 +110,8 @@ struct SupervisionTree::Impl {
   std::vector<Stopper> stoppers;
 };
 
-SupervisionTree::SupervisionTree(const Environment& environment, SupervisorSpec spec)
+SupervisionTree::SupervisionTree(const Environment& environment,
+                                 std::shared_ptr<const SupervisorSpec> spec)
     : impl_(std::make_unique<Impl>(environment, std::move(spec))) {}
 
 SupervisionTree::~SupervisionTree() = default;
@@ -118,7 +119,7 @@ SupervisionTree::~SupervisionTree() = default;
 Status SupervisionTree::start(std::function<void(Status)> on_started,
                               std::function<void(ExitReason)> on_ended) {
   UNIRUN_REQUIRE(!impl_->root);
-  if (const auto faults = check(impl_->spec); !faults.empty()) return to_error(faults);
+  if (const auto faults = check(*impl_->spec); !faults.empty()) return to_error(faults);
   impl_->on_started = on_started ? std::move(on_started) : [](const Status&) {};
   impl_->on_ended = on_ended ? std::move(on_ended) : [](const ExitReason&) {};
   impl_->root = std::make_shared<Supervisor>(impl_->environment, impl_->outbox, std::string(),

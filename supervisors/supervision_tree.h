@@ -43,8 +43,8 @@ class SupervisionTree {
   // The child as it is when the call has been carried out; of a removed one, as it last was.
   using Reply = std::function<void(Result<ChildSnapshot>)>;
 
-  // `spec` is judged by start().
-  SupervisionTree(const Environment& environment, SupervisorSpec spec);
+  // `spec` is judged by start(), and not copied. REQUIRES: not null.
+  SupervisionTree(const Environment& environment, std::shared_ptr<const SupervisorSpec> spec);
   ~SupervisionTree();
   SupervisionTree(const SupervisionTree&) = delete;
   SupervisionTree& operator=(const SupervisionTree&) = delete;

@@ -12,12 +12,20 @@ std::string Executors::names() const {
   return names;
 }
 
+void Executors::request_stop(RunId run) const {
+  for (const auto& [name, executor] : by_name_) executor->request_stop(run);
+}
+
+void Executors::kill(RunId run) const {
+  for (const auto& [name, executor] : by_name_) executor->kill(run);
+}
+
 Supervisor::Supervisor(const Environment& environment, detail::Outbox& outbox, std::string path,
-                       SupervisorSpec spec)
+                       const std::shared_ptr<const SupervisorSpec>& spec)
     : environment_(environment),
       outbox_(outbox),
       path_(std::move(path)),
-      supervision_(std::move(spec), environment.random, environment.runs) {}
+      supervision_(spec, environment.random, environment.runs) {}
 
 Supervisor::~Supervisor() { environment_.timers.cancel_timer(timer_); }
 
@@ -44,12 +52,12 @@ void Supervisor::on_ready(RunId run) {
 }
 
 void Supervisor::on_exited(RunId run, ExitReason reason) {
-  runs_.erase(run);
+  nested_.erase(run);
   perform(supervision_.on_exited(run, std::move(reason), environment_.clock.now()));
 }
 
 void Supervisor::on_ignored(RunId run) {
-  runs_.erase(run);
+  nested_.erase(run);
   perform(supervision_.on_ignored(run, environment_.clock.now()));
 }
 
@@ -86,7 +94,7 @@ void Supervisor::carry_out(action::Launch launch) {
   const bool follows = outcome.state == LaunchOutcome::State::running ||
                        outcome.state == LaunchOutcome::State::starting ||
                        outcome.state == LaunchOutcome::State::over;
-  if (!follows) runs_.erase(launch.run);
+  if (!follows) nested_.erase(launch.run);
   perform(supervision_.on_launched(launch.run, std::move(outcome), environment_.clock.now()));
 }
 
@@ -105,7 +113,6 @@ LaunchOutcome Supervisor::launch_service(const action::Launch& launch) {
     own->arguments.insert(own->arguments.end(), launch.arguments->begin(), launch.arguments->end());
     service = std::move(own);
   }
-  runs_.emplace(launch.run, executor);
   return executor->launch(
       {launch.run, path_of(launch.id), launch.id, launch.spec->instance, std::move(service)},
       *this);
@@ -114,8 +121,8 @@ LaunchOutcome Supervisor::launch_service(const action::Launch& launch) {
 LaunchOutcome Supervisor::launch_supervisor(const action::Launch& launch) {
   const RunId run = launch.run;
   auto nested = std::make_shared<Supervisor>(environment_, outbox_, path_of(launch.id),
-                                             *launch.spec->supervisor);
-  runs_.emplace(run, nested);
+                                             launch.spec->supervisor);
+  nested_.emplace(run, nested);
   Launching launching{run, false, std::nullopt};
   launching_ = &launching;
   nested->start([this, run] { on_nested_started(run); },
@@ -158,25 +165,17 @@ void Supervisor::on_nested_ended(RunId run, ExitReason reason) {
 }
 
 void Supervisor::carry_out(const action::RequestStop& stop) {
-  const auto found = runs_.find(stop.run);
-  if (found == runs_.end()) return;
-  if (const Nested* nested = std::get_if<Nested>(&found->second)) {
-    const Nested alive = *nested;  // Its end takes it out of runs_.
-    alive->shut_down(ExitReason::shutdown());
-  } else {
-    std::get<Executor*>(found->second)->request_stop(stop.run);
-  }
+  const auto found = nested_.find(stop.run);
+  if (found == nested_.end()) return environment_.executors.request_stop(stop.run);
+  const Nested alive = found->second;  // Its end takes it out of nested_.
+  alive->shut_down(ExitReason::shutdown());
 }
 
 void Supervisor::carry_out(const action::Kill& kill) {
-  const auto found = runs_.find(kill.run);
-  if (found == runs_.end()) return;
-  if (const Nested* nested = std::get_if<Nested>(&found->second)) {
-    const Nested alive = *nested;
-    alive->kill_all();
-  } else {
-    std::get<Executor*>(found->second)->kill(kill.run);
-  }
+  const auto found = nested_.find(kill.run);
+  if (found == nested_.end()) return environment_.executors.kill(kill.run);
+  const Nested alive = found->second;
+  alive->kill_all();
 }
 
 void Supervisor::carry_out(action::Reply reply) {
@@ -237,10 +236,8 @@ SupervisorSnapshot Supervisor::snapshot() const {
 }
 
 Supervisor* Supervisor::nested(RunId run) const {
-  const auto found = runs_.find(run);
-  if (found == runs_.end()) return nullptr;
-  const Nested* nested = std::get_if<Nested>(&found->second);
-  return nested ? nested->get() : nullptr;
+  const auto found = nested_.find(run);
+  return found == nested_.end() ? nullptr : found->second.get();
 }
 
 }  // namespace unirun

@@ -16,7 +16,6 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <variant>
 #include <vector>
 
 #include "executors/executor.h"
@@ -34,7 +33,7 @@ class Supervisor final : public RunObserver, public std::enable_shared_from_this
 
   // REQUIRES: check(spec) finds no fault.
   Supervisor(const Environment& environment, detail::Outbox& outbox, std::string path,
-             SupervisorSpec spec);
+             const std::shared_ptr<const SupervisorSpec>& spec);
   ~Supervisor() override;
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
@@ -62,7 +61,6 @@ class Supervisor final : public RunObserver, public std::enable_shared_from_this
 
  private:
   using Nested = std::shared_ptr<Supervisor>;
-  using Run = std::variant<Executor*, Nested>;
 
   // What a nested supervisor said while its launch was still going on.
   struct Launching {
@@ -96,9 +94,9 @@ class Supervisor final : public RunObserver, public std::enable_shared_from_this
 
   std::deque<Action> to_do_;
   bool performing_ = false;
-  bool started_ = false;             // To be told to the owner,
-  std::optional<ExitReason> ended_;  // and so is this.
-  std::unordered_map<RunId, Run> runs_;
+  bool started_ = false;                      // To be told to the owner,
+  std::optional<ExitReason> ended_;           // and so is this.
+  std::unordered_map<RunId, Nested> nested_;  // The runs that are supervisors.
   Launching* launching_ = nullptr;
   std::uint64_t last_call_ = 0;
   std::unordered_map<CallId, Reply> callers_;

@@ -103,7 +103,7 @@ TEST_CASE("item 15: the end of an unknown run is ignored") {
   SupervisorSpec spec = three(RestartStrategy::one_for_all);
   Random random(1);
   RunIds runs;
-  Supervision supervision(spec, random, runs);
+  Supervision supervision(std::make_shared<const SupervisorSpec>(spec), random, runs);
   static_cast<void>(supervision.start(Instant{}));
   CHECK(supervision.on_exited(RunId{4711}, crash(), Instant{}).empty());
   CHECK(supervision.on_ready(RunId{4711}, Instant{}).empty());

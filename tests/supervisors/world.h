@@ -53,7 +53,7 @@ inline ExitReason crash() {
 
 struct World {
   explicit World(SupervisorSpec spec, std::uint64_t seed = 1)
-      : random(seed), tree(environment(), std::move(spec)) {
+      : random(seed), tree(environment(), std::make_shared<const SupervisorSpec>(std::move(spec))) {
     executors.add("process", executor);
     subscription =
         bus.subscribe(EventKinds::all(), [this](const Event& event) { events.push_back(event); });
