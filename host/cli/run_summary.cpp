@@ -25,6 +25,16 @@ std::string cause_of(const ExitReason& reason) {
   return plain.describe();
 }
 
+RunSummary::Ends& RunSummary::Service::its_ends() {
+  if (!ends) ends = std::make_unique<Ends>();
+  return *ends;
+}
+
+const RunSummary::Ends& RunSummary::Service::known_ends() const {
+  static const Ends none;
+  return ends ? *ends : none;
+}
+
 void RunSummary::add(const Event& event) {
   switch (event.kind()) {
     case EventKind::service_starting: {
@@ -32,12 +42,12 @@ void RunSummary::add(const Event& event) {
       service.state = ServiceState::starting;
       ++service.starts;
       const StartCause cause = std::get<ServiceStarting>(event.payload).cause;
-      if (cause == StartCause::sibling) service.last_cause = "a sibling's end";
+      if (cause == StartCause::sibling) service.its_ends().last_cause = "a sibling's end";
       if (cause != StartCause::restart && cause != StartCause::sibling) break;
       ++service.restarts;
-      const bool is_full =
-          service.causes.size() >= most_causes && service.causes.count(service.last_cause) == 0;
-      ++service.causes[is_full ? "other" : service.last_cause];
+      auto& [causes, last_exit, last_cause] = service.its_ends();
+      const bool is_full = causes.size() >= most_causes && causes.count(last_cause) == 0;
+      ++causes[is_full ? "other" : last_cause];
       break;
     }
     case EventKind::service_started: services_[event.path].state = ServiceState::running; break;
@@ -46,20 +56,20 @@ void RunSummary::add(const Event& event) {
       const auto& exit = std::get<ServiceExited>(event.payload);
       Service& service = services_[event.path];
       service.state = ServiceState::stopped;
-      service.last_exit = exit.reason.describe();
-      service.last_cause = cause_of(exit.reason);
+      service.its_ends().last_exit = exit.reason.describe();
+      service.its_ends().last_cause = cause_of(exit.reason);
       break;
     }
     case EventKind::service_backing_off: {
       Service& service = services_[event.path];
       service.state = ServiceState::backing_off;
-      service.last_cause = cause_of(std::get<ServiceBackingOff>(event.payload).reason);
+      service.its_ends().last_cause = cause_of(std::get<ServiceBackingOff>(event.payload).reason);
       break;
     }
     case EventKind::service_failed: {
       Service& service = services_[event.path];
       service.state = ServiceState::failed;
-      service.last_exit = std::get<ServiceFailed>(event.payload).reason.describe();
+      service.its_ends().last_exit = std::get<ServiceFailed>(event.payload).reason.describe();
       break;
     }
     case EventKind::service_completed: services_[event.path].state = ServiceState::completed; break;
@@ -77,13 +87,12 @@ void RunSummary::add(const Event& event) {
 }
 
 // "3 (SIGSEGV 2, ValueError 1)", the most frequent first.
-std::string RunSummary::causes_text(const Service& service) {
-  std::vector<std::pair<std::string, std::uint64_t>> causes(service.causes.begin(),
-                                                            service.causes.end());
-  std::stable_sort(causes.begin(), causes.end(),
+std::string RunSummary::causes_text(const Causes& causes) {
+  std::vector<std::pair<std::string, std::uint64_t>> frequent(causes.begin(), causes.end());
+  std::stable_sort(frequent.begin(), frequent.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });
   std::string text;
-  for (const auto& [cause, count] : causes) {
+  for (const auto& [cause, count] : frequent) {
     if (!text.empty()) text += ", ";
     text += fmt::format("{} {}", cause, count);
   }
@@ -94,12 +103,13 @@ std::string RunSummary::render(const TextStyle& style) const {
   std::vector<TableRow> rows;
   for (const auto& [path, service] : services_) {
     const std::string state(to_string(service.state));
+    const Ends& ends = service.known_ends();
     rows.push_back({{path},
                     {state, colour_of_state(state)},
                     {std::to_string(service.starts)},
                     {std::to_string(service.restarts)},
-                    {causes_text(service)},
-                    {service.last_exit.empty() ? "-" : one_line(service.last_exit)}});
+                    {causes_text(ends.causes)},
+                    {ends.last_exit.empty() ? "-" : one_line(ends.last_exit)}});
   }
   return render_table({{"SERVICE", false, true},
                        {"STATE"},
@@ -113,14 +123,14 @@ std::string RunSummary::render(const TextStyle& style) const {
 nlohmann::json RunSummary::to_json() const {
   nlohmann::json services = nlohmann::json::array();
   for (const auto& [path, service] : services_) {
-    services.push_back(
-        {{"path", path},
-         {"state", to_string(service.state)},
-         {"starts", service.starts},
-         {"restarts", service.restarts},
-         {"causes", service.causes},
-         {"last_exit",
-          service.last_exit.empty() ? nlohmann::json() : nlohmann::json(service.last_exit)}});
+    const Ends& ends = service.known_ends();
+    services.push_back({{"path", path},
+                        {"state", to_string(service.state)},
+                        {"starts", service.starts},
+                        {"restarts", service.restarts},
+                        {"causes", ends.causes},
+                        {"last_exit", ends.last_exit.empty() ? nlohmann::json()
+                                                             : nlohmann::json(ends.last_exit)}});
   }
   return {{"summary", {{"services", std::move(services)}}}};
 }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -28,16 +29,26 @@ class RunSummary {
   [[nodiscard]] nlohmann::json to_json() const;
 
  private:
-  struct Service {
-    ServiceState state = ServiceState::stopped;
-    std::uint64_t starts = 0;
-    std::uint64_t restarts = 0;
-    std::map<std::string, std::uint64_t> causes;  // Restarts by what the run before died of.
+  using Causes = std::map<std::string, std::uint64_t>;
+
+  // Of a service that has ended once or was restarted.
+  struct Ends {
+    Causes causes;  // Restarts by what the run before died of.
     std::string last_exit;
     std::string last_cause;
   };
 
-  [[nodiscard]] static std::string causes_text(const Service& service);
+  struct Service {
+    ServiceState state = ServiceState::stopped;
+    std::uint64_t starts = 0;
+    std::uint64_t restarts = 0;
+    std::unique_ptr<Ends> ends;  // Null: most services have nothing to tell of.
+
+    [[nodiscard]] Ends& its_ends();
+    [[nodiscard]] const Ends& known_ends() const;
+  };
+
+  [[nodiscard]] static std::string causes_text(const Causes& causes);
 
   std::map<std::string, Service> services_;
 };

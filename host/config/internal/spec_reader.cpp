@@ -82,6 +82,7 @@ std::vector<ChildSpec> SpecReader::read_children(const JsonCursor& entries, cons
     }
     constexpr unsigned most_instances = 100'000;  // As in the schema.
     ServiceGroup group{path, child.id, std::move(child), std::min(instances, most_instances)};
+    children.reserve(children.size() + group.instances);  // Kept for the host's life.
     for (unsigned instance = 1; instance <= group.instances; ++instance) {
       const std::string at_instance = prefix + std::to_string(children.size());
       pointers_[at_instance] = entry.pointer();
