@@ -71,6 +71,35 @@ void crash_all(RestartStrategy strategy, int count) {
   REQUIRE(world.executor.running() == static_cast<std::size_t>(count));
 }
 
+// What it costs to add and take away 1,000 children of a dynamic supervisor that has `count`.
+double come_and_go_beside(int count) {
+  World world(supervise(RestartStrategy::simple_one_for_one, {worker("w", Restart::temporary)}));
+  quiet(world);
+  world.start();
+  for (int i = 0; i < count; ++i) world.tree.start_child("", Arguments{}, {});
+  int last = count;
+  return seconds([&] {
+    const int first = last + 1;
+    for (int i = 0; i < 1'000; ++i, ++last) world.tree.start_child("", Arguments{}, {});
+    for (int i = first; i <= last; ++i) {
+      world.tree.terminate_child("", "w-" + std::to_string(i), {});
+    }
+    world.settle();
+  });
+}
+
+// Runs that take no memory, so that what is counted is the supervisor's own.
+struct WeightlessExecutor final : Executor {
+  LaunchOutcome launch(const Launch&, RunObserver&) override {
+    LaunchOutcome outcome;
+    outcome.state = LaunchOutcome::State::running;
+    return outcome;
+  }
+  void request_stop(RunId) override {}
+  void kill(RunId) override {}
+  [[nodiscard]] std::size_t running() const override { return 0; }
+};
+
 // 10 for what is linear, 100 for what is quadratic. The larger table leaves the caches, so even the
 // linear costs some 13 here.
 constexpr double most = 40.0;
@@ -101,6 +130,42 @@ TEST_CASE("item 54: so does a death of all at once, under one_for_one and in a g
     CHECK(lots < few * most);
   }
 }
+
+TEST_CASE("item 54: start_child and terminate_child hardly look at how many siblings there are") {
+  const double few = come_and_go_beside(1'000);
+  const double lots = come_and_go_beside(100'000);
+  MESSAGE("beside 1,000: " << few << " s, beside 100,000: " << lots << " s, ratio " << lots / few);
+  CHECK(lots < few * most);  // 100 for what is linear.
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // They have no mallinfo2.
+TEST_CASE("a child at rest takes less than 700 bytes, its spec included, and its service nothing") {
+  constexpr std::size_t count = 10'000;
+  const auto service = worker("w").service;
+  const std::size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
+  auto shared = std::make_shared<SupervisorSpec>();
+  shared->children.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    ChildSpec child;
+    child.id = "worker-" + std::to_string(i);
+    child.service = service;
+    shared->children.push_back(std::move(child));
+  }
+  SimulatedTime time;
+  Random random(1);
+  EventBus bus(time);
+  RunIds runs;
+  WeightlessExecutor executor;
+  Executors executors;
+  executors.add("process", executor);
+  SupervisionTree tree({time, time, random, bus, executors, runs}, std::move(shared));
+  REQUIRE(tree.start({}, {}).ok());
+  REQUIRE(tree.count_children("")->active == count);
+  const std::size_t each = (mallinfo2().uordblks + mallinfo2().hblkhd - before) / count;
+  MESSAGE(each << " bytes a child");
+  CHECK(each < 700);
+}
+#endif
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr int restarts =
