@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "executors/async_process/async_process_executor.h"
+#include "executors/native/service_registry.h"
 #include "executors/output/output_store.h"
 #include "executors/process/process_executor.h"
+#include "executors/thread/thread_executor.h"
 #include "framework/require.h"
 #include "host/config/host_config.h"
 #include "host/control/control_server.h"
@@ -139,6 +141,7 @@ class Host::Impl {
   OutputStore output_;
   std::unique_ptr<ProcessExecutor> processes_;
   std::unique_ptr<AsyncProcessExecutor> async_processes_;
+  std::unique_ptr<ThreadExecutor> threads_;
   Executors executors_;
   RunIds runs_;
   std::unique_ptr<Journal> journal_;
@@ -218,6 +221,13 @@ Result<int> Host::Impl::claim_places() {
 }
 
 Status Host::Impl::open_executors() {
+  const InProcessParts parts{.loop = loop_,
+                             .bus = events_,
+                             .output = output_,
+                             .native = &ServiceRegistry::of_program(),
+                             .python = options_.python_services};
+  threads_ = std::make_unique<ThreadExecutor>(parts);
+  executors_.add("thread", *threads_);
   if (options_.executor) {
     executors_.add("process", *options_.executor);
     return {};

@@ -28,6 +28,7 @@ namespace unirun {
 struct HostConfig;  // host/config/host_config.h
 class Executor;
 class OutputStore;
+class ServiceFactory;
 
 // What `unirun up` ends with (design.md section 6).
 enum class HostExit : int {
@@ -42,6 +43,9 @@ struct HostOptions {
   bool control = true;                  // Open the control socket.
   bool journal = true;                  // Keep events in a file.
   bool sole_parent = false;             // Nothing but this host starts processes in this process.
+  // Makes the Python services that run inside the host; outlives it. Null: there are none, and a
+  // configuration was checked without LoadOptions::python_in_host.
+  ServiceFactory* python_services = nullptr;
   // Takes the place of the process executor; for tests. Outlives the host.
   Executor* executor = nullptr;
 };

@@ -7,7 +7,7 @@
 #include <optional>
 #include <utility>
 
-#include "host/config/internal/nearest.h"
+#include "framework/nearest.h"
 #include "host/config/spec_json.h"
 #include "host/service_json.h"
 

@@ -13,9 +13,9 @@
 #include <string>
 
 #include "executors/executor.h"
+#include "executors/heartbeat_watch.h"
 #include "executors/process/control_channel.h"
 #include "executors/process/exit_mapping.h"
-#include "executors/process/heartbeat_watch.h"
 #include "executors/process/notify_socket.h"
 #include "executors/process/output_pipe.h"
 #include "executors/process/probe.h"

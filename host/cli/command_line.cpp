@@ -18,7 +18,7 @@
 #include "host/cli/local_commands.h"
 #include "host/cli/up_command.h"
 #include "host/config/host_config.h"
-#include "host/config/internal/nearest.h"
+#include "framework/nearest.h"
 
 namespace unirun {
 namespace {

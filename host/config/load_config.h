@@ -21,11 +21,14 @@
 
 namespace unirun {
 
+class ServiceRegistry;
+
 struct LoadOptions {
-  std::set<std::string> executors = {"async_process", "process"};  // Those of this build.
-  std::set<std::string> native_services;  // Names that a "native" target may have.
-  bool check_targets = true;              // Commands, directories, users and groups must exist.
-  bool check_python = false;  // Import every Python target, one process per interpreter.
+  std::set<std::string> executors = {"async_process", "process", "thread"};  // Those of this build.
+  ServiceRegistry* native_services = nullptr;  // Of "native" targets; null: the program's.
+  bool python_in_host = false;  // Python services may run on threads and the loop of the host.
+  bool check_targets = true;    // Commands, directories, users and groups must exist.
+  bool check_python = false;    // Import every Python target, one process per interpreter.
   Duration python_timeout = std::chrono::seconds{60};  // For all imports of one interpreter.
   std::string directory;  // For relative paths where there is no file. Empty: the current one.
   std::string host_name;  // Where neither the document nor a file gives one. Empty: "unirun".

@@ -12,13 +12,16 @@
 #include <string>
 #include <vector>
 
+#include "executors/native/service_registry.h"
 #include "host/config/load_config.h"
 
 namespace unirun {
 
 inline LoadOptions plain_options() {
   LoadOptions options;
-  options.native_services = {"echo"};
+  static ServiceRegistry registry;
+  if (registry.names().empty()) registry.add("echo", [](const ServiceSpec&) { return nullptr; });
+  options.native_services = &registry;
   options.environment = [](const std::string& name) -> std::optional<std::string> {
     if (name == "HOME") return "/home/tester";
     if (name == "PATH") return std::getenv("PATH");

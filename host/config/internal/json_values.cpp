@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "framework/size.h"
-#include "host/config/internal/nearest.h"
+#include "framework/nearest.h"
 #include "host/config/internal/schema_faults.h"
 
 namespace unirun {

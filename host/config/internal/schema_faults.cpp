@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "host/config/internal/json_cursor.h"
-#include "host/config/internal/nearest.h"
+#include "framework/nearest.h"
 #include "host/config/internal/schema_violations.h"
 
 namespace unirun {

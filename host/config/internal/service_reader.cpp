@@ -8,8 +8,8 @@
 #include <regex>
 #include <utility>
 
+#include "executors/native/service_registry.h"
 #include "host/config/internal/json_values.h"
-#include "host/config/internal/nearest.h"
 #include "host/config/internal/places.h"
 #include "host/config/internal/schema_faults.h"
 
@@ -78,15 +78,21 @@ ServiceTarget ServiceReader::read_target(const JsonCursor& from) {
     return python;
   }
   if (const std::string* name = from.member("native").text()) {
-    if (options_.native_services.count(*name) == 0) {
-      faults_.add(
-          from.member("native").pointer(),
-          fmt::format("no native service {} is registered", describe_value(*name)),
-          nearest(*name, {options_.native_services.begin(), options_.native_services.end()}));
-    }
-    return NativeTarget{*name};
+    return read_native(from.member("native").pointer(), *name);
   }
   return CommandTarget{texts_of(from.member("command"))};
+}
+
+// A shared object stands beside the configuration, as a Python file does.
+NativeTarget ServiceReader::read_native(const std::string& pointer, std::string name) {
+  const std::size_t colon = name.rfind(':');
+  if (colon != std::string::npos) name = absolute(name.substr(0, colon)) + name.substr(colon);
+  ServiceRegistry& registry = options_.native_services != nullptr ? *options_.native_services
+                                                                  : ServiceRegistry::of_program();
+  if (const Status known = registry.check(name); !known) {
+    faults_.add(pointer, known.error().message);
+  }
+  return NativeTarget{std::move(name)};
 }
 
 void ServiceReader::read_environment(const JsonCursor& from, ServiceSpec& to) {

@@ -24,6 +24,10 @@ std::string as_written(std::string member) {
   return member == "/period" ? "/restart_intensity/period" : member;
 }
 
+bool lives_in_host(const std::string& executor) {
+  return executor == "thread" || executor == "async";
+}
+
 }  // namespace
 
 void SpecReader::place_root(std::string flags_pointer, std::string children_pointer) {
@@ -152,6 +156,7 @@ ChildSpec SpecReader::read_child(const JsonCursor& from, const std::string& path
     std::shared_ptr<ServiceSpec> service = services_.read(from);
     check_executor(from, child);
     check_target(from, child.executor, service->target);
+    if (lives_in_host(child.executor)) check_surroundings(from, child.executor, *service);
     const bool on_loop = child.executor == "async" || child.executor == "async_process";
     workers.push_back({from.pointer(), service, on_loop});
     child.service = std::move(service);
@@ -178,17 +183,65 @@ void SpecReader::check_executor(const JsonCursor& from, const ChildSpec& child) 
   faults_.add(std::move(fault));
 }
 
+// Where a target cannot live, nobody is to find out at its start.
 void SpecReader::check_target(const JsonCursor& from, const std::string& executor,
                               const ServiceTarget& target) {
-  if (executor != "async_process" || std::holds_alternative<PythonTarget>(target)) return;
-  const bool is_command = std::holds_alternative<CommandTarget>(target);
-  const JsonCursor written = from.member(is_command ? "command" : "native");
-  if (!written) return;  // It has no target at all, which has been told.
-  faults_.add(written.pointer(),
-              is_command ? "the executor \"async_process\" runs Python targets on an event loop of "
-                           "their own; a command belongs to the executor \"process\""
-                         : "the executor \"async_process\" runs Python targets on an event loop of "
-                           "their own; a native service belongs to \"thread\" or \"async\"");
+  if (options_.executors.count(executor) == 0) return;  // Told already.
+  const bool in_host = lives_in_host(executor);
+  const auto refuse = [&](const char* member, std::string_view why) {
+    const JsonCursor written = from.member(member);
+    if (!written) return;  // It has no target at all, which has been told.
+    faults_.add(written.pointer(), fmt::format("the executor \"{}\" runs {}", executor, why));
+  };
+  if (std::holds_alternative<CommandTarget>(target)) {
+    if (in_host) {
+      refuse("command",
+             "services inside the host, and a command needs a process of its own; give it the "
+             "executor \"process\"");
+    } else if (executor == "async_process") {
+      refuse("command",
+             "Python targets on an event loop of their own; a command belongs to the executor "
+             "\"process\"");
+    }
+  } else if (std::holds_alternative<PythonTarget>(target)) {
+    if (in_host && !options_.python_in_host) {
+      refuse("python",
+             "services inside the host, and there is no Python in this one; give it the executor "
+             "\"process\", or run the host by `python -m unirun`");
+    }
+  } else if (executor == "async_process") {
+    refuse("native",
+           "Python targets on an event loop of their own; a native service belongs to \"thread\" "
+           "or \"async\"");
+  } else if (!in_host) {
+    refuse("native",
+           "processes, and a native service lives inside the host; give it the executor "
+           "\"thread\" or \"async\"");
+  }
+}
+
+// What belongs to a process would be the host's own, and that of all others in it.
+void SpecReader::check_surroundings(const JsonCursor& from, const std::string& executor,
+                                    const ServiceSpec& service) {
+  const auto refuse = [&](bool is_set, const char* member) {
+    if (!is_set || !from.member(member)) return;
+    faults_.add(from.member(member).pointer(),
+                fmt::format("\"{}\" needs a process of its own, and the executor \"{}\" runs "
+                            "services inside the host; leave it out, or give it the executor "
+                            "\"process\"",
+                            member, executor));
+  };
+  refuse(!service.cwd.empty(), "cwd");
+  refuse(!service.env.empty(), "env");
+  refuse(service.clear_env, "clear_env");
+  refuse(!service.user.empty(), "user");
+  refuse(!service.group.empty(), "group");
+  refuse(!service.groups.empty(), "groups");
+  refuse(service.umask.has_value(), "umask");
+  refuse(!service.rlimits.empty(), "rlimits");
+  refuse(service.nice.has_value(), "nice");
+  refuse(service.no_new_privs, "no_new_privs");
+  refuse(std::holds_alternative<DescriptorReadiness>(service.readiness), "readiness");
 }
 
 void SpecReader::read_backoff(const JsonCursor& from, Backoff::Limits& to) {

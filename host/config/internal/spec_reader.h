@@ -62,6 +62,8 @@ class SpecReader {
   void check_executor(const JsonCursor& from, const ChildSpec& child);
   void check_target(const JsonCursor& from, const std::string& executor,
                     const ServiceTarget& target);
+  void check_surroundings(const JsonCursor& from, const std::string& executor,
+                          const ServiceSpec& service);
   void depend_on_instances(std::vector<ChildSpec>& children, const std::string& path,
                            const std::string& prefix);
 

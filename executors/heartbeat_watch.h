@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 
@@ -23,6 +24,8 @@ class HeartbeatWatch {
   HeartbeatWatch& operator=(const HeartbeatWatch&) = delete;
 
   void beat() { last_ = loop_.clock().now(); }
+  // It gave a sign of life then; told only now.
+  void beat_at(Instant when) { last_ = std::max(last_, when); }
 
  private:
   void wait_until(Instant deadline);

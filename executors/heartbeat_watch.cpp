@@ -1,4 +1,4 @@
-#include "executors/process/heartbeat_watch.h"
+#include "executors/heartbeat_watch.h"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-#include "host/config/internal/nearest.h"
+#include "framework/nearest.h"
 
 #include <algorithm>
 
