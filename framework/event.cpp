@@ -76,6 +76,9 @@ constexpr auto members_of(const ServiceStatusText*) { return list(
 constexpr auto members_of(const ServiceUnresponsive*) { return list(
     Member{"run", &ServiceUnresponsive::run}, Member{"silence", &ServiceUnresponsive::silence},
     Member{"probe", &ServiceUnresponsive::probe}); }
+constexpr auto members_of(const LoopBlocked*) { return list(
+    Member{"run", &LoopBlocked::run}, Member{"duration", &LoopBlocked::duration},
+    Member{"stack", &LoopBlocked::stack}); }
 constexpr auto members_of(const StraysKilled*) { return list(
     Member{"count", &StraysKilled::count}); }
 constexpr auto members_of(const Warning*) { return list(
@@ -215,6 +218,10 @@ std::string text(const ServiceStatusText& e) { return "status: " + e.text; }
 std::string text(const ServiceUnresponsive& e) {
   return fmt::format("silent for {} ({})", describe_duration(e.silence), e.probe);
 }
+std::string text(const LoopBlocked& e) {
+  return fmt::format("blocks the loop for {} and still does{}{}", describe_duration(e.duration),
+                     e.stack.empty() ? "" : ":\n", e.stack);
+}
 std::string text(const StraysKilled& e) {
   return fmt::format("killed {} left behind", plural(e.count, "process", "processes"));
 }
@@ -241,6 +248,7 @@ Severity severity(const ServiceBackingOff&) { return Severity::warning; }
 Severity severity(const ServiceFailed&) { return Severity::error; }
 Severity severity(const ServiceStatusText&) { return Severity::debug; }
 Severity severity(const ServiceUnresponsive&) { return Severity::warning; }
+Severity severity(const LoopBlocked&) { return Severity::warning; }
 Severity severity(const StraysKilled&) { return Severity::warning; }
 Severity severity(const Warning&) { return Severity::warning; }
 Severity severity(const ObserverDropped&) { return Severity::warning; }

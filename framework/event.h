@@ -107,6 +107,11 @@ struct ServiceUnresponsive {  // Missed its heartbeat or probe; what follows is 
   Duration silence{};
   std::string probe;
 };
+struct LoopBlocked {    // It keeps the loop of the host, and all that lives there, from going on.
+  RunId run{};          // None where it is the host's own work.
+  Duration duration{};  // Up to now: it still does.
+  std::string stack;    // Where it stands; empty where nobody can tell.
+};
 struct StraysKilled {  // Processes that outlived the service that had started them.
   std::uint64_t count = 0;
 };
@@ -141,6 +146,7 @@ struct ObserverDropped {  // A slow observer's queue was full.
   X(ServiceLog, service_log)                   \
   X(ServiceStatusText, service_status_text)    \
   X(ServiceUnresponsive, service_unresponsive) \
+  X(LoopBlocked, loop_blocked)                 \
   X(StraysKilled, strays_killed)               \
   X(Warning, warning)                          \
   X(ObserverDropped, observer_dropped)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <exception>
+#include <mutex>
 #include <utility>
 
 #include "framework/doorbell.h"
@@ -14,14 +15,14 @@ namespace {
 
 using SharedEvent = std::shared_ptr<const Event>;
 
-// The loop pushes, one other thread takes; neither ever waits for the other.
+// The bus pushes, one other thread takes; neither ever waits for the other.
 class BoundedQueue final : public EventQueue {
  public:
   enum class Push : std::uint8_t { taken, first_drop, dropped, closed };
 
   explicit BoundedQueue(std::size_t capacity) : capacity_(capacity) {}
 
-  // Thread: the loop's.
+  // Thread: one at a time.
   Push push(SharedEvent event) {
     if (closed()) return Push::closed;
     const std::size_t size = size_.load(std::memory_order_acquire);
@@ -60,7 +61,7 @@ class BoundedQueue final : public EventQueue {
   std::atomic<std::uint64_t> dropped_{0};
   std::atomic<bool> closed_{false};
   Doorbell bell_;
-  bool drop_told_ = false;  // The loop's.
+  bool drop_told_ = false;  // The pusher's.
 };
 
 struct Registered {
@@ -81,7 +82,12 @@ struct EventBus::Impl {
 
   EventBus& bus;
   const Clock& clock;
-  std::vector<Row> rows;  // Only grows while an event is delivered; swept afterwards.
+
+  // Held by the loop while it delivers or changes what follows, and by publish_past_loop(). The
+  // loop alone knows that it holds it: `delivering`.
+  std::mutex mutex;
+  std::vector<Row> rows;        // Only grows while an event is delivered; swept afterwards.
+  std::deque<Event> postponed;  // By publish_past_loop(), for the callbacks.
   std::uint64_t last_id = 0;
   std::uint64_t queued_kinds = 0;
   std::deque<Event> waiting;  // Published from within observers.
@@ -101,9 +107,15 @@ struct EventBus::Impl {
                     std::shared_ptr<BoundedQueue> queue);
   void remove(std::uint64_t id);
   void remove(Row& row);
-  void sweep();
+  std::vector<Row> sweep();
   void count_wanted();
+  std::unique_lock<std::mutex> hold();
   void publish(Event&& event, Instant at, WallTime wall);
+  bool publish_past_loop(Event event);
+  template <class Deliver>
+  void tell(Deliver first);
+  void number(Event& event, Instant at, WallTime wall);
+  void deliver_postponed();
   void deliver(Event& event);
   void deliver_to(Row& row, const Event& event);
   void enqueue(Row& row);
@@ -118,8 +130,13 @@ EventBus::Impl::~Impl() {
   std::exchange(rows, {});  // What observers own may unsubscribe as it dies.
 }
 
+std::unique_lock<std::mutex> EventBus::Impl::hold() {
+  return delivering ? std::unique_lock<std::mutex>() : std::unique_lock(mutex);
+}
+
 std::uint64_t EventBus::Impl::add(EventKinds kinds, Observer observer, std::string name,
                                   std::shared_ptr<BoundedQueue> queue) {
+  const auto held = hold();
   rows.push_back(
       {kinds.bits(), std::make_unique<Registered>(Registered{++last_id, std::move(observer),
                                                              std::move(name), std::move(queue)})});
@@ -128,27 +145,31 @@ std::uint64_t EventBus::Impl::add(EventKinds kinds, Observer observer, std::stri
 }
 
 void EventBus::Impl::remove(std::uint64_t id) {
+  std::vector<Row> gone;  // Dies when nothing is held: what observers own may come back here.
+  const auto held = hold();
   const auto row = std::find_if(rows.begin(), rows.end(), [id](const Row& candidate) {
     return candidate.registered->id == id;
   });
-  if (row != rows.end()) remove(*row);
+  if (row == rows.end()) return;
+  remove(*row);
+  if (!delivering) gone = sweep();
 }
 
 // Silent at once; its memory goes when nothing is being delivered, for it may be running.
 void EventBus::Impl::remove(Row& row) {
   row.kinds = 0;
   sweep_needed = true;
-  if (!delivering) sweep();
 }
 
-void EventBus::Impl::sweep() {
-  sweep_needed = false;
-  std::vector<Row> gone;  // Dies last: what observers own may subscribe or unsubscribe.
+std::vector<EventBus::Impl::Row> EventBus::Impl::sweep() {
+  std::vector<Row> gone;
+  if (!std::exchange(sweep_needed, false)) return gone;
   const auto first_gone = std::stable_partition(rows.begin(), rows.end(),
                                                 [](const Row& row) { return row.kinds != 0; });
   std::move(first_gone, rows.end(), std::back_inserter(gone));
   rows.erase(first_gone, rows.end());
   count_wanted();
+  return gone;
 }
 
 void EventBus::Impl::count_wanted() {
@@ -161,23 +182,66 @@ void EventBus::Impl::count_wanted() {
   bus.wanted_.store(wanted, std::memory_order_relaxed);
 }
 
-void EventBus::Impl::publish(Event&& event, Instant at, WallTime wall) {
-  event.sequence = ++bus.sequence_;
+void EventBus::Impl::number(Event& event, Instant at, WallTime wall) {
+  event.sequence = bus.sequence_.load(std::memory_order_relaxed) + 1;
+  bus.sequence_.store(event.sequence, std::memory_order_relaxed);
   event.at = at;
   event.wall = wall;
-  if (delivering) {
-    waiting.push_back(std::move(event));
-    return;
-  }
+}
+
+// What waited first, then `first`, then what observers publish meanwhile.
+template <class Deliver>
+void EventBus::Impl::tell(Deliver first) {
+  std::vector<Row> gone;  // As in remove().
+  const std::lock_guard held(mutex);
   delivering = true;
-  deliver(event);
+  deliver_postponed();
+  first();
   while (!waiting.empty()) {
     Event next = std::move(waiting.front());
     waiting.pop_front();
     deliver(next);
   }
   delivering = false;
-  if (sweep_needed) sweep();
+  gone = sweep();
+}
+
+void EventBus::Impl::publish(Event&& event, Instant at, WallTime wall) {
+  if (delivering) {
+    number(event, at, wall);
+    waiting.push_back(std::move(event));
+    return;
+  }
+  tell([&] {
+    number(event, at, wall);
+    deliver(event);
+  });
+}
+
+bool EventBus::Impl::publish_past_loop(Event event) {
+  const std::unique_lock held(mutex, std::try_to_lock);
+  if (!held.owns_lock()) return false;
+  number(event, clock.now(), clock.wall_now());
+  const std::uint64_t kind = EventKinds(event.kind()).bits();
+  const auto told = std::make_shared<const Event>(event);
+  for (const Row& row : rows) {
+    // What is dropped or closed the loop finds out with its next event.
+    if (row.registered->queue && (row.kinds & kind) != 0) row.registered->queue->push(told);
+  }
+  postponed.push_back(std::move(event));
+  return true;
+}
+
+// To the callbacks: the queues have had it.
+void EventBus::Impl::deliver_postponed() {
+  for (; !postponed.empty(); postponed.pop_front()) {
+    const std::uint64_t kind = EventKinds(postponed.front().kind()).bits();
+    const std::size_t count = rows.size();
+    for (std::size_t i = 0; i < count; ++i) {
+      if (rows[i].registered->queue || (rows[i].kinds & kind) == 0) continue;
+      deliver_to(rows[i], postponed.front());
+    }
+  }
 }
 
 void EventBus::Impl::deliver(Event& event) {
@@ -230,6 +294,16 @@ void EventBus::publish(std::string path, EventPayload payload) {
                  impl_->clock.wall_now());
 }
 
+bool EventBus::publish_past_loop(std::string path, EventPayload payload) {
+  UNIRUN_REQUIRE(payload.index() != 0);
+  if (!wants(kind_of(payload))) return true;
+  return impl_->publish_past_loop(Event{0, {}, {}, std::move(path), std::move(payload)});
+}
+
+void EventBus::tell_postponed() {
+  if (!impl_->delivering) impl_->tell([] {});  // Else it is being done.
+}
+
 void EventBus::publish_all(std::vector<Event>& events) {
   const Instant at = impl_->clock.now();
   const WallTime wall = impl_->clock.wall_now();
@@ -258,8 +332,8 @@ std::shared_ptr<EventQueue> EventBus::open_queue(EventKinds kinds, std::size_t c
 }
 
 void EventBus::continue_after(std::uint64_t sequence) {
-  UNIRUN_REQUIRE(sequence_ == 0);
-  sequence_ = sequence;
+  UNIRUN_REQUIRE(last_sequence() == 0);
+  sequence_.store(sequence, std::memory_order_relaxed);
 }
 
 }  // namespace unirun

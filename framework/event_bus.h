@@ -70,7 +70,16 @@ class EventBus {
   // Thread: the loop's.
   void publish(std::string path, EventPayload payload);
 
-  // The same for many whose path and payload are set; all get one and the same time. Leaves them
+  // For a thread that watches over the loop while that is blocked: numbers and stamps the event and
+  // hands it to the queues, here and now. Callbacks on the loop hear it before the loop's next
+  // event, or by tell_postponed(). False if the loop is in the middle of telling an event itself:
+  // then nothing has happened. Thread: any but the loop's.
+  [[nodiscard]] bool publish_past_loop(std::string path, EventPayload payload);
+
+  // Tells the callbacks what publish_past_loop() left to them. Thread: the loop's.
+  void tell_postponed();
+
+  // publish() for many whose path and payload are set; all get one and the same time. Leaves them
   // in a valid state, worth nothing. Thread: the loop's.
   void publish_all(std::vector<Event>& events);
 
@@ -85,7 +94,9 @@ class EventBus {
                                                        std::string name = "queue");
 
   // The sequence number of the last event.
-  [[nodiscard]] std::uint64_t last_sequence() const { return sequence_; }
+  [[nodiscard]] std::uint64_t last_sequence() const {
+    return sequence_.load(std::memory_order_relaxed);
+  }
 
   // Continues a sequence that an earlier host left in its journal. REQUIRES: nothing published yet.
   void continue_after(std::uint64_t sequence);
@@ -94,7 +105,7 @@ class EventBus {
   struct Impl;
 
   std::atomic<std::uint64_t> wanted_{0};
-  std::uint64_t sequence_ = 0;
+  std::atomic<std::uint64_t> sequence_{0};
   std::unique_ptr<Impl> impl_;
 };
 

@@ -399,7 +399,10 @@ void EventLoop::wake() { check(uv_async_send(&impl_->wake), "uv_async_send"); }
 
 void EventLoop::set_turn_hook(TurnHook* hook) { impl_->hook = hook; }
 
-void EventLoop::observe_turns(TurnObserver* observer) { impl_->turn.observer = observer; }
+void EventLoop::observe_turns(TurnObserver* observer) {
+  impl_->turn.observer = observer;
+  if (observer != nullptr && impl_->turn.begun) observer->on_turn_began();
+}
 
 bool EventLoop::in_loop_thread() const {
   return impl_->thread.load(std::memory_order_relaxed) == std::this_thread::get_id();

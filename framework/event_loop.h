@@ -101,7 +101,8 @@ class EventLoop final : public Timers {
   // is called any more.
   void run_blocking(std::function<void()> work, std::function<void()> done);
 
-  // One at a time; nullptr for none. Outlives its time here.
+  // One at a time; nullptr for none. Outlives its time here. A turn that is going on has begun for
+  // it.
   void observe_turns(TurnObserver* observer);
 
   // One at a time; nullptr for none. Outlives its time here.

@@ -16,17 +16,18 @@
 
 namespace unirun {
 
-// Who may have the loop: a service. Thread: any, at any time, its end included.
+// Who may have the loop: a service. Thread: any; also when its service has just ended. Destroyed on
+// the loop.
 class LoopOccupant {
  public:
   virtual ~LoopOccupant() = default;
   [[nodiscard]] virtual RunId run() const = 0;
   [[nodiscard]] virtual std::string path() const = 0;
 
-  // Where it stands, in text; empty where nobody can tell.
+  // Where it stands, in text; empty where nobody can tell. Returns soon, whatever the loop does.
   [[nodiscard]] virtual std::string stack() const = 0;
 
-  // It has kept the loop for so long, and still does. Thread: the watchdog's.
+  // It has kept the loop for so long, and still does; called again and again. Thread: a monitor's.
   virtual void on_blocking(Duration duration) = 0;
 };
 
@@ -53,6 +54,17 @@ class LoopSeat {
   [[nodiscard]] Sight look() const {
     const std::lock_guard lock(mutex_);
     return {occupant_, changes_};
+  }
+
+  // The same without holding on to anybody.
+  struct Glance {
+    bool taken = false;
+    std::uint64_t changes = 0;
+    friend bool operator==(const Glance&, const Glance&) = default;
+  };
+  [[nodiscard]] Glance glance() const {
+    const std::lock_guard lock(mutex_);
+    return {occupant_ != nullptr, changes_};
   }
 
   // Thread: the loop's.

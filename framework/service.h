@@ -87,12 +87,20 @@ class Service {
   virtual void run(ServiceContext& context);
   virtual Task<> run_async(ServiceContext& context);
 
-  // Cancellation was ignored for as long as it may be: ends run() by force where the language has a
-  // way (Python: an exception raised in its thread, which must never strike what that thread does
-  // next). May be called more than once. Thread: any but run()'s.
+  // Cancellation was ignored for as long as it may be: ends run() or run_async() by force where the
+  // language has a way (Python: an exception raised in its thread, which must never strike what
+  // that thread does next). May be called more than once. Thread: for run() any but its own; for
+  // run_async() the loop's, and the loop's watchdog while the service keeps the loop busy.
   virtual void interrupt() {}
 
-  // Where run() stands right now, in text; empty where nobody can tell. Thread: any but run()'s.
+  // Does something of run_async() live on when its coroutine is destroyed where it waits (Python:
+  // an asyncio task)? Then a kill interrupts it, and it is given up as stuck if that does not help;
+  // a coroutine that is all there is gets destroyed.
+  [[nodiscard]] virtual bool survives_its_coroutine() const { return false; }
+
+  // Where the service stands right now, in text; empty where nobody can tell, or cannot soon: one
+  // that blocks may hold what is needed to tell. Thread: any but run()'s or, for run_async(), the
+  // loop's; also when the service has just ended.
   [[nodiscard]] virtual std::string stack() const { return {}; }
 };
 

@@ -252,6 +252,19 @@ class ServiceUnresponsive(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoopBlocked(Event):
+    """It keeps the host's loop from going on, and still does: ``duration`` in seconds so far.
+
+    ``path`` names the async service, and is empty where it is the host's own work.
+    """
+
+    kind: ClassVar[str] = "loop_blocked"
+    run: int
+    duration: float
+    stack: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StraysKilled(Event):
     """Processes that had outlived the service that started them."""
 

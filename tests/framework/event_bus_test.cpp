@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -339,6 +340,71 @@ TEST_CASE("a full inlet drops, and says how many, and what it holds at its end s
   CHECK(whats(seen) == "d ");
   loop.run_ready();  // The wake that was on its way finds nobody.
   CHECK(whats(seen) == "d ");
+}
+
+// ---- Past a loop that stands still ----
+
+TEST_CASE_FIXTURE(Fixture, "a blocked loop can be told of by another thread, in the one sequence") {
+  const auto all = bus.subscribe(EventKinds::all(), into(seen));
+  const auto queue = bus.open_queue(EventKinds::all(), 10);
+  warn("before");
+  bool published = false;
+  std::thread watchdog([&] {
+    published = bus.publish_past_loop("tree/slow", LoopBlocked{RunId{1}, 2s, "here"});
+  });
+  watchdog.join();  // As long as this thread stands here the loop is blocked.
+  REQUIRE(published);
+  const EventQueue::Batch batch = queue->take(0s);
+  REQUIRE(batch.size() == 2);
+  CHECK(batch[1]->kind() == EventKind::loop_blocked);
+  CHECK(batch[1]->sequence == 2);
+  CHECK(describe(*batch[1]) == "blocks the loop for 2 s and still does:\nhere");
+  CHECK(whats(seen) == "before ");
+
+  SUBCASE("callbacks hear it before the next event") {
+    warn("after");
+    CHECK(whats(seen) == "before loop_blocked after ");
+    CHECK(seen[1].sequence == 2);
+    CHECK(seen[2].sequence == 3);
+    CHECK(queue->take(0s).size() == 1);
+  }
+  SUBCASE("or when they are told to") {
+    bus.tell_postponed();
+    bus.tell_postponed();
+    CHECK(whats(seen) == "before loop_blocked ");
+    CHECK(queue->take(0s).empty());
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "nobody gets past a loop that is telling an event itself") {
+  bool published = true;
+  const auto blocking = bus.subscribe(EventKind::warning, [&](const Event&) {
+    std::thread watchdog([&] { published = bus.publish_past_loop("", LoopBlocked{}); });
+    watchdog.join();
+  });
+  const auto queue = bus.open_queue(EventKind::loop_blocked, 10);
+  warn("one");
+  CHECK_FALSE(published);
+  CHECK(queue->take(0s).empty());
+}
+
+TEST_CASE_FIXTURE(Fixture, "two threads publish and observers come and go, and no number is lost") {
+  const auto queue = bus.open_queue(EventKinds::all(), 100'000);
+  std::atomic<bool> ends{false};
+  std::thread watchdog([&] {
+    while (!ends) (void)bus.publish_past_loop("", LoopBlocked{});
+  });
+  for (int i = 0; i < 2'000; ++i) {
+    const auto brief = bus.subscribe(EventKinds::all(), [&](const Event&) {});
+    warn("x");
+  }
+  ends = true;
+  watchdog.join();
+  std::uint64_t last = 0;
+  bool in_order = true;
+  for (const auto& event : queue->take(0s)) in_order = in_order && event->sequence == ++last;
+  CHECK(in_order);
+  CHECK(last == bus.last_sequence() - queue->dropped());
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ std::vector<EventPayload> one_of_each() {
           ServiceLog{RunId{7}, "ERROR", "jobs", "no \"such\" job\n", "jobs.py", 12},
           ServiceStatusText{RunId{7}, "12 of 40"},
           ServiceUnresponsive{RunId{7}, 5s, "heartbeat"},
+          LoopBlocked{RunId{7}, 2s, "in poll()"},
           StraysKilled{2},
           Warning{"the journal's disk is full"},
           ObserverDropped{"slow", 4}};
