@@ -219,8 +219,7 @@ std::string text(const ServiceUnresponsive& e) {
   return fmt::format("silent for {} ({})", describe_duration(e.silence), e.probe);
 }
 std::string text(const LoopBlocked& e) {
-  return fmt::format("blocks the loop for {} and still does{}{}", describe_duration(e.duration),
-                     e.stack.empty() ? "" : ":\n", e.stack);
+  return fmt::format("has kept the loop for {}, and still does", describe_duration(e.duration));
 }
 std::string text(const StraysKilled& e) {
   return fmt::format("killed {} left behind", plural(e.count, "process", "processes"));

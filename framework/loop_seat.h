@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "framework/run_id.h"
-#include "framework/time.h"
 
 namespace unirun {
 
@@ -24,11 +23,9 @@ class LoopOccupant {
   [[nodiscard]] virtual RunId run() const = 0;
   [[nodiscard]] virtual std::string path() const = 0;
 
-  // Where it stands, in text; empty where nobody can tell. Returns soon, whatever the loop does.
+  // Where it stands, in text; empty where nobody can tell. May wait for what the blocked loop
+  // holds.
   [[nodiscard]] virtual std::string stack() const = 0;
-
-  // It has kept the loop for so long, and still does; called again and again. Thread: a monitor's.
-  virtual void on_blocking(Duration duration) = 0;
 };
 
 class LoopSeat {

@@ -98,9 +98,8 @@ class Service {
   // a coroutine that is all there is gets destroyed.
   [[nodiscard]] virtual bool survives_its_coroutine() const { return false; }
 
-  // Where the service stands right now, in text; empty where nobody can tell, or cannot soon: one
-  // that blocks may hold what is needed to tell. Thread: any but run()'s or, for run_async(), the
-  // loop's; also when the service has just ended.
+  // Where the service stands right now, in text; empty where nobody can tell. May wait for what a
+  // service that blocks holds. Thread: any but run()'s; also when the service has just ended.
   [[nodiscard]] virtual std::string stack() const { return {}; }
 };
 

@@ -420,7 +420,6 @@ struct Occupant final : LoopOccupant {
   [[nodiscard]] RunId run() const override { return RunId{1}; }
   [[nodiscard]] std::string path() const override { return name; }
   [[nodiscard]] std::string stack() const override { return {}; }
-  void on_blocking(Duration) override {}
   std::string name;
 };
 

@@ -358,7 +358,7 @@ TEST_CASE_FIXTURE(Fixture, "a blocked loop can be told of by another thread, in 
   REQUIRE(batch.size() == 2);
   CHECK(batch[1]->kind() == EventKind::loop_blocked);
   CHECK(batch[1]->sequence == 2);
-  CHECK(describe(*batch[1]) == "blocks the loop for 2 s and still does:\nhere");
+  CHECK(describe(*batch[1]) == "has kept the loop for 2 s, and still does");
   CHECK(whats(seen) == "before ");
 
   SUBCASE("callbacks hear it before the next event") {

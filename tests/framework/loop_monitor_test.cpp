@@ -22,7 +22,6 @@ struct Occupant final : LoopOccupant {
   [[nodiscard]] RunId run() const override { return RunId{7}; }
   [[nodiscard]] std::string path() const override { return "tree/slow"; }
   [[nodiscard]] std::string stack() const override { return {}; }
-  void on_blocking(Duration) override {}
 };
 
 // What a monitor has told, for the blocked loop to wait on.
