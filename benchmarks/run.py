@@ -13,6 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CRASH = "supervision/crash_restart.py"
 FOOTPRINT = "supervision/footprint.py"
+GROWTH = "supervision/growth.py"
 SPAWN_COST = "supervision/spawn_cost.py"
 STATUS = "supervision/status_latency.py"
 
@@ -22,6 +23,7 @@ FULL = [
     [CRASH, "--children", "20", "--kills", "70", "--rounds", "3", "--payload", "python"],
     [FOOTPRINT, "--children", "1", "100", "200", "500"],
     [SPAWN_COST],
+    [GROWTH, "--restarts", "100000"],
     [STATUS],
     ["bus.py"],
 ]
@@ -30,6 +32,7 @@ QUICK = [
     [CRASH, "--children", "200", "--together", "--rounds", "1"],
     [FOOTPRINT, "--children", "1", "100", "--idle-seconds", "5"],
     [SPAWN_COST, "--kills", "20", "--rounds", "1"],
+    [GROWTH],
     [STATUS, "--calls", "10"],
     ["bus.py"],
 ]

@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,9 @@ class Environment {
   // Nothing but these names stay.
   void keep_only(const std::vector<std::string_view>& names);
 
+  // Copies that are made from now on share what is here, and hold only what they set themselves.
+  void share();
+
   // Empty view if unset; `is_set` tells that from an empty value.
   [[nodiscard]] std::string_view get(std::string_view name) const;
   [[nodiscard]] bool is_set(std::string_view name) const;
@@ -31,9 +35,12 @@ class Environment {
   [[nodiscard]] std::vector<const char*> pointers() const;
 
  private:
-  [[nodiscard]] std::vector<std::string>::const_iterator find(std::string_view name) const;
+  using Entries = std::vector<std::string>;  // "NAME=value", sorted by name.
 
-  std::vector<std::string> entries_;
+  void keep_own();  // All of it: to change what is shared.
+
+  Entries own_;                          // Stands before what is shared.
+  std::shared_ptr<const Entries> base_;  // Null: nothing is.
 };
 
 }  // namespace unirun

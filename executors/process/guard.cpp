@@ -22,6 +22,10 @@ namespace {
 
 constexpr const char* guard_name = "unirun-guard";
 
+// What guard_main.cpp is told.
+constexpr char goodbye = 'g';
+constexpr char nothing_left = 'n';
+
 // Of the program, or of the shared library (a Python module) that this code was linked into.
 std::string own_folder() {
   Dl_info own{};
@@ -84,8 +88,7 @@ Guard::~Guard() {
   loop_.cancel_timer(retry_);
   death_.reset();
   if (!process_.pidfd) return;
-  constexpr char goodbye = 'g';
-  [[maybe_unused]] const ssize_t told = ::write(goodbye_.get(), &goodbye, 1);
+  if (goodbye_) say(goodbye);
   // Bounded: a guard that is stopped, or busy with what cannot be killed, must not hold us up.
   pollfd death{process_.pidfd.get(), POLLIN, 0};
   constexpr int patience_ms = 2000;
@@ -134,6 +137,17 @@ Status Guard::start() {
   children_.insert(process_.pid);
   death_ = loop_.watch(process_.pidfd.get(), Interest::readable, [this](Interest) { on_died(); });
   return {};
+}
+
+void Guard::dismiss() {
+  death_.reset();
+  loop_.cancel_timer(std::exchange(retry_, TimerId::none));
+  if (goodbye_) say(nothing_left);
+}
+
+void Guard::say(char word) {
+  [[maybe_unused]] const ssize_t told = ::write(goodbye_.get(), &word, 1);
+  goodbye_.reset();
 }
 
 void Guard::on_died() {

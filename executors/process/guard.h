@@ -22,7 +22,8 @@ class Guard {
   Guard(EventLoop& loop, EventBus& bus, Spawner& spawner, Children& children, std::string mark,
         const std::string& program);
 
-  // Says goodbye and waits for the guard's own last look round: some milliseconds.
+  // Says goodbye and waits for the guard's own last look round: some milliseconds, unless it has
+  // been dismissed.
   ~Guard();
   Guard(const Guard&) = delete;
   Guard& operator=(const Guard&) = delete;
@@ -30,9 +31,13 @@ class Guard {
   // Errors: the program is in none of the places (all named), or does not run.
   [[nodiscard]] Status start();
 
+  // Nothing is left that it would have to look for, and nothing will come: it ends at once.
+  void dismiss();
+
   [[nodiscard]] pid_t pid() const { return process_.pid; }
 
  private:
+  void say(char word);
   void on_died();
 
   EventLoop& loop_;

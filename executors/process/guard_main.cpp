@@ -3,8 +3,9 @@
 //   unirun-guard MARK        descriptor 3: a pidfd of the host; 4: a pipe from it
 //
 // It sleeps until the host is gone, or says goodbye (a byte on the pipe), then kills every process
-// whose environment carries MARK until none is left, and ends. Started by guard.cpp, in a session
-// of its own. Static and small: it must not fall to whatever felled the host.
+// whose environment carries MARK until none is left, and ends. A host that has looked by itself and
+// found nothing left says so ('n'): then it ends at once. Started by guard.cpp, in a session of its
+// own. Static and small: it must not fall to whatever felled the host.
 
 #include <poll.h>
 #include <sys/prctl.h>
@@ -56,6 +57,12 @@ void wait_for_the_end_of_the_host() {
   }
 }
 
+bool nothing_is_left() {
+  pollfd goodbye{goodbye_pipe, POLLIN, 0};
+  char byte = 0;
+  return ::poll(&goodbye, 1, 0) == 1 && ::read(goodbye_pipe, &byte, 1) == 1 && byte == 'n';
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -66,6 +73,6 @@ int main(int argc, char** argv) {
   ignore_signals();
   ::prctl(PR_SET_NAME, "unirun-guard");
   wait_for_the_end_of_the_host();
-  unirun::exterminate(Marked(argv[1]));
+  if (!nothing_is_left()) unirun::exterminate(Marked(argv[1]));
   return 0;
 }

@@ -11,11 +11,24 @@ OutputPipe::OutputPipe(UniqueFd pipe, RunId run, OutputStream stream,
                        std::shared_ptr<ServiceOutput> output)
     : pipe_(std::move(pipe)), run_(run), stream_(stream), output_(std::move(output)) {}
 
-void OutputPipe::begin(EventLoop& loop) {
+void OutputPipe::begin(EventLoop& loop, Owner& owner) {
+  owner_ = &owner;
   // Our end only: a program expects to wait when it writes.
   ::fcntl(pipe_.get(), F_SETFL, O_NONBLOCK);
   // One read a turn: a service that prints without end takes its turn like all others.
-  watch_ = loop.watch(pipe_.get(), Interest::readable, [this](Interest) { read_once(); });
+  watch_ = loop.watch(pipe_.get(), Interest::readable, [this](Interest) { on_readable(); });
+}
+
+void OutputPipe::on_readable() {
+  read_once();
+  if (!ended_) return;
+  if (owner_ == nullptr) return close();
+  owner_->on_output_ended(*this);  // May destroy this.
+}
+
+void OutputPipe::close() {
+  watch_.reset();
+  pipe_.reset();
 }
 
 OutputPipe::~OutputPipe() {
@@ -35,13 +48,12 @@ void OutputPipe::take(std::string_view line, bool continued) {
 
 OutputPipe::More OutputPipe::read_once() {
   char bytes[std::size_t{32} << 10];
-  if (!pipe_) return More::no;
+  if (ended_) return More::no;
   const ssize_t count = ::read(pipe_.get(), bytes, sizeof bytes);
   if (count < 0 && errno == EINTR) return More::yes;
   if (count < 0 && errno == EAGAIN) return More::no;
   if (count <= 0) {
-    watch_.reset();
-    pipe_.reset();
+    ended_ = true;
     return More::no;
   }
   splitter_.feed({bytes, static_cast<std::size_t>(count)},

@@ -20,6 +20,12 @@ class OutputPipe {
  public:
   using OnLine = std::function<void(std::string_view line)>;
 
+  // Is told when everybody has closed the pipe, and then closes or destroys it.
+  struct Owner {
+    virtual ~Owner() = default;
+    virtual void on_output_ended(OutputPipe& pipe) = 0;
+  };
+
   OutputPipe(UniqueFd pipe, RunId run, OutputStream stream, std::shared_ptr<ServiceOutput> output);
   // A line without an end is a line all the same.
   ~OutputPipe();
@@ -27,13 +33,18 @@ class OutputPipe {
   OutputPipe& operator=(const OutputPipe&) = delete;
 
   // Reads from now on. Apart from the constructor, for what can wait until the process is there.
-  void begin(EventLoop& loop);
+  void begin(EventLoop& loop, Owner& owner);
 
-  // Reads all that is there now, within a bound: somebody may write without end.
+  // Reads all that is there now, within a bound: somebody may write without end. Tells nobody.
   void drain();
 
   // Everybody has closed it.
-  [[nodiscard]] bool ended() const { return !pipe_; }
+  [[nodiscard]] bool ended() const { return ended_; }
+
+  void close();
+
+  // Its owner is gone: from now on it closes itself.
+  void outlive_owner() { owner_ = nullptr; }
 
   // For readiness by a line; null ends that.
   void on_line(OnLine function);
@@ -41,11 +52,14 @@ class OutputPipe {
  private:
   enum class More { yes, no };
   More read_once();
+  void on_readable();
   void take(std::string_view line, bool continued);
 
   UniqueFd pipe_;
   const RunId run_;
   const OutputStream stream_;
+  bool ended_ = false;
+  Owner* owner_ = nullptr;
   LineSplitter splitter_;
   std::shared_ptr<ServiceOutput> output_;
   std::unique_ptr<OnLine> on_line_;  // Hardly anyone has one.

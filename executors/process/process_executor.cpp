@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <unordered_map>
@@ -25,6 +27,7 @@ Environment environment_for_services() {
         "LISTEN_FDNAMES", "UNIRUN_CONTROL_FD", "UNIRUN_FAULT_FD"}) {
     environment.erase(name);
   }
+  environment.share();  // With every launch.
   return environment;
 }
 
@@ -53,9 +56,7 @@ struct ProcessExecutor::Impl final : ProcessRun::Owner {
               {},
               {}},
         sweeper(loop, bus, world.children, mark_this_host(), options.sole_parent,
-                [this] { return live_launches(); }) {
-    ::getrlimit(RLIMIT_NOFILE, &world.open_files);
-  }
+                [this] { return live_launches(); }) {}
 
   // Before the sweeper, which keeps it.
   const std::string& mark_this_host() {
@@ -74,22 +75,44 @@ struct ProcessExecutor::Impl final : ProcessRun::Owner {
   void on_ready(ProcessRun& run) override { run.observer().on_ready(run.id()); }
   void on_ended(ProcessRun& run, ExitReason reason) override;
 
-  void raise_open_files() const;
+  void raise_open_files();
+  [[nodiscard]] Status watch_child_signal();
 
   const ProcessExecutorOptions options;
   RunWorld world;
   std::unordered_map<RunId, std::unique_ptr<ProcessRun>> runs;
   // Of runs that have ended, until nobody can write to them any more.
   std::unordered_map<std::uint64_t, OpenPipes> lingering;  // By number.
+  UniqueFd child_signals;
   Watch child_signal;
   StraySweeper sweeper;
   std::unique_ptr<Guard> guard;
 };
 
-void ProcessExecutor::Impl::raise_open_files() const {
-  rlimit raised = world.open_files;
-  raised.rlim_cur = raised.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &raised);
+void ProcessExecutor::Impl::raise_open_files() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur == limit.rlim_max) return;
+  const rlimit raised{limit.rlim_max, limit.rlim_max};
+  if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) world.open_files = limit;
+}
+
+// For adopted children only; ours have a pidfd. By a descriptor, for a handler would run in the
+// midst of every death, between the dead and its replacement.
+Status ProcessExecutor::Impl::watch_child_signal() {
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  ::pthread_sigmask(SIG_BLOCK, &child, nullptr);
+  child_signals.reset(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!child_signals) return Error::from_errno(errno, "signalfd for SIGCHLD");
+  child_signal = world.loop.watch(child_signals.get(), Interest::readable, [this](Interest) {
+    signalfd_siginfo one_of_many{};
+    [[maybe_unused]] const auto count =
+        ::read(child_signals.get(), &one_of_many, sizeof one_of_many);
+    sweeper.reap_soon();
+  });
+  return {};
 }
 
 void ProcessExecutor::Impl::on_ended(ProcessRun& run, ExitReason reason) {
@@ -136,7 +159,7 @@ Status ProcessExecutor::start() {
   if (on_child.sa_handler == SIG_IGN) ::signal(SIGCHLD, SIG_DFL);
   EventLoop& loop = impl_->world.loop;
   if (impl_->options.sole_parent) {
-    impl_->child_signal = loop.watch_signal(SIGCHLD, [this] { impl_->sweeper.reap_soon(); });
+    if (Status watched = impl_->watch_child_signal(); !watched) return watched;
   }
   if (const std::uint64_t left = finish_leftovers(); left > 0) {
     impl_->world.bus.publish({}, StraysKilled{left});
@@ -171,7 +194,10 @@ std::size_t ProcessExecutor::running() const { return impl_->runs.size(); }
 
 void ProcessExecutor::drain(std::function<void()> on_drained) {
   UNIRUN_REQUIRE(impl_->runs.empty());
-  impl_->sweeper.drain(std::move(on_drained));
+  impl_->sweeper.drain([this, on_drained = std::move(on_drained)] {
+    if (impl_->guard) impl_->guard->dismiss();
+    on_drained();
+  });
 }
 
 const std::string& ProcessExecutor::host_mark() const { return impl_->world.host_mark; }

@@ -46,7 +46,9 @@ struct ProcessExecutorOptions {
 
   // Is unirun the only one in this process that starts processes? True for the unirun binary; false
   // where the host lives in a foreign program (Python): then children without our mark are neither
-  // reaped nor killed, for they belong to somebody else.
+  // reaped nor killed, for they belong to somebody else. Where it is true, SIGCHLD is taken by a
+  // descriptor: start() blocks it in its own thread, and threads made before are to have it
+  // blocked.
   bool sole_parent = true;
 };
 
@@ -72,7 +74,7 @@ class ProcessExecutor final : public Executor {
   [[nodiscard]] std::size_t running() const override;
 
   // The last step of an orderly end: calls `on_drained` on the loop once no process with our mark
-  // is left. REQUIRES: nothing runs, and nothing is launched any more.
+  // is left; the guard goes then, too. REQUIRES: nothing runs, and nothing is launched any more.
   void drain(std::function<void()> on_drained);
 
   // The value of UNIRUN_HOST in the environment of everything that runs here.

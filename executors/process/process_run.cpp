@@ -117,7 +117,7 @@ ProcessRun::ProcessRun(RunWorld& world, Owner& owner, RunObserver& observer, con
 ProcessRun::~ProcessRun() {
   stop_watching();
   world_.loop.cancel_timer(abort_deadline_);
-  if (!pidfd_ || !death_) return;
+  if (!alive_) return;
   ::kill(-pid_, SIGKILL);
   // Bounded: one in the hands of a dead disk dies when that lets go of it, and must not hold us up.
   constexpr int patience_ms = 2000;
@@ -239,8 +239,7 @@ LaunchOutcome ProcessRun::start() {
     return outcome;
   }
   // One that has died by now is not said to run.
-  pollfd death{pidfd_.get(), POLLIN, 0};
-  if (::poll(&death, 1, 0) != 0) {
+  if (has_died()) {
     outcome.state = LaunchOutcome::State::over;
     return outcome;
   }
@@ -255,10 +254,11 @@ LaunchOutcome ProcessRun::start() {
 void ProcessRun::begin(SpawnedProcess process, const SpawnRequest& request) {
   pid_ = process.pid;
   pidfd_ = std::move(process.pidfd);
+  alive_ = true;
   world_.children.insert(pid_);
   death_ = world_.loop.watch(pidfd_.get(), Interest::readable, [this](Interest) { on_died(); });
-  if (stdout_) stdout_->begin(world_.loop);
-  if (stderr_) stderr_->begin(world_.loop);
+  if (stdout_) stdout_->begin(world_.loop, *this);
+  if (stderr_) stderr_->begin(world_.loop, *this);
   if (control_) send_start_message();
   if (notify_) {
     notify_->accept_from(pid_, request.credentials.user.value_or(::geteuid()),
@@ -450,7 +450,7 @@ void ProcessRun::become_ready() {
   probing_.reset();
   if (stdout_) stdout_->on_line(nullptr);
   if (stderr_) stderr_->on_line(nullptr);
-  if (death_) begin_liveness();
+  if (alive_) begin_liveness();
   owner_.on_ready(*this);
 }
 
@@ -478,7 +478,7 @@ void ProcessRun::stop_watching() {
 }
 
 void ProcessRun::request_stop() {
-  if (cause_.stop_requested || !death_) return;
+  if (cause_.stop_requested || !alive_) return;
   cause_.stop_requested = true;
   stop_watching();
   if (control_) control_->send({{"type", "cancel"}});
@@ -487,7 +487,7 @@ void ProcessRun::request_stop() {
 }
 
 void ProcessRun::kill() {
-  if (!death_) return;
+  if (!alive_) return;
   cause_.kill_requested = true;
   stop_watching();
   ::kill(-pid_, SIGKILL);
@@ -495,11 +495,24 @@ void ProcessRun::kill() {
 
 // ---- The end ----
 
+bool ProcessRun::has_died() const {
+  pollfd death{pidfd_.get(), POLLIN, 0};
+  return ::poll(&death, 1, 0) == 1;
+}
+
+// A dying process lets go of its pipes just before its death is told: as a rule it has been by now,
+// and what is in a hurry is its replacement.
+void ProcessRun::on_output_ended(OutputPipe& pipe) {
+  if (has_died()) return on_died();
+  pipe.close();
+}
+
+// What can wait is closed with the run itself, when the replacement has been launched.
 void ProcessRun::on_died() {
   // While the dead leader is not reaped its number cannot be given to another group.
   ::kill(-pid_, SIGKILL);
   const ProcessEnd end = reap();
-  death_.reset();
+  alive_ = false;
   world_.children.erase(pid_);
   world_.loop.cancel_timer(std::exchange(abort_deadline_, TimerId::none));
   // Its last words: what it wrote before it died is there by now. It may say "ready" here, too.
@@ -535,9 +548,12 @@ ProcessEnd ProcessRun::reap() {
       end.by_signal && end.status == SIGKILL && !cause_.kill_requested && world_.oom.has_grown();
   // A spawned process begins with the peak of its parent (exec_mmap() in the kernel keeps that of
   // the memory it leaves): only what lies above ours is known to be its own.
-  rusage own{};
-  ::getrusage(RUSAGE_SELF, &own);
-  if (usage.ru_maxrss > own.ru_maxrss) {
+  if (usage.ru_maxrss > world_.own_peak_kib) {
+    rusage own{};
+    ::getrusage(RUSAGE_SELF, &own);
+    world_.own_peak_kib = own.ru_maxrss;
+  }
+  if (usage.ru_maxrss > world_.own_peak_kib) {
     end.peak_rss = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
   }
   return end;
@@ -556,7 +572,9 @@ std::string ProcessRun::read_stacks() const {
 std::vector<std::unique_ptr<OutputPipe>> ProcessRun::take_open_pipes() {
   std::vector<std::unique_ptr<OutputPipe>> open;
   for (auto* pipe : {&stdout_, &stderr_}) {
-    if (*pipe && !(*pipe)->ended()) open.push_back(std::move(*pipe));
+    if (!*pipe || (*pipe)->ended()) continue;
+    (*pipe)->outlive_owner();
+    open.push_back(std::move(*pipe));
   }
   return open;
 }

@@ -23,7 +23,7 @@
 
 namespace unirun {
 
-class ProcessRun {
+class ProcessRun final : private OutputPipe::Owner {
  public:
   // The run's word to its executor.
   struct Owner {
@@ -36,7 +36,7 @@ class ProcessRun {
   // All outlive the run.
   ProcessRun(RunWorld& world, Owner& owner, RunObserver& observer, const Launch& launch);
   // Kills the group of a process that still lives.
-  ~ProcessRun();
+  ~ProcessRun() override;
   ProcessRun(const ProcessRun&) = delete;
   ProcessRun& operator=(const ProcessRun&) = delete;
 
@@ -90,6 +90,8 @@ class ProcessRun {
   void become_unresponsive(const std::string& probe, const std::string& detail, Duration silence);
   void stop_watching();
 
+  void on_output_ended(OutputPipe& pipe) override;
+  [[nodiscard]] bool has_died() const;  // And is to be reaped.
   void on_died();
   [[nodiscard]] ProcessEnd reap();
   [[nodiscard]] std::string read_stacks() const;
@@ -102,6 +104,7 @@ class ProcessRun {
 
   pid_t pid_ = 0;
   UniqueFd pidfd_;
+  bool alive_ = false;  // From its spawn until it is reaped.
   bool ready_ = false;
   bool declined_ = false;
   bool watching_ = true;  // For readiness and liveness; not any more once its end is decided.

@@ -6,6 +6,7 @@
 
 #include <sys/resource.h>
 
+#include <optional>
 #include <string>
 
 #include "executors/output/output_store.h"
@@ -27,11 +28,13 @@ struct RunWorld {
   std::string host_mark;
   std::string python_interpreter;
   Environment environment;  // The host's own, without what is meant for the host alone.
-  rlimit open_files{};      // As it was before the host raised it: services get this one.
+  // As it was before the host raised it, if it did: services get this one.
+  std::optional<rlimit> open_files;
   Spawner spawner;
   Children children;
   OomCounter oom;
   std::uint64_t last_launch = 0;  // Of UNIRUN_LAUNCH.
+  long own_peak_kib = 0;          // Of this process's memory, when it was last asked for.
 };
 
 }  // namespace unirun

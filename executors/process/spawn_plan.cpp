@@ -71,7 +71,9 @@ Result<std::vector<RlimitSetting>> rlimits_of(const ServiceSpec& spec, const Run
   std::vector<RlimitSetting> settings;
   // The host needs many descriptors; a service that uses select() breaks where it gets more than
   // 1024 without having asked.
-  if (spec.rlimits.count("nofile") == 0) settings.push_back({RLIMIT_NOFILE, world.open_files});
+  if (world.open_files && spec.rlimits.count("nofile") == 0) {
+    settings.push_back({RLIMIT_NOFILE, *world.open_files});
+  }
   for (const auto& [name, limit] : spec.rlimits) {
     const auto resource = rlimit_resource(name);
     if (!resource) {

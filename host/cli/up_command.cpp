@@ -48,7 +48,16 @@ void show_summary(const RunSummary& summary, const UpOptions& options, const Con
   }
 }
 
+// ProcessExecutor takes it by a descriptor: no thread may take it away.
+void block_child_signal() {
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  ::pthread_sigmask(SIG_BLOCK, &child, nullptr);
+}
+
 ExitCode run_host(HostConfig config, const UpOptions& options, const Console& console) {
+  block_child_signal();  // Before the first thread is made.
   const SystemClock clock;
   EventLoop loop(clock);
   const Severity least = config.log_level;

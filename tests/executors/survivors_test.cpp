@@ -267,6 +267,18 @@ TEST_CASE("the guard goes when its host says goodbye") {
   CHECK(::kill(guard, 0) < 0);
 }
 
+TEST_CASE("a guard that has nothing left to look for goes at the end of the drain, and for good") {
+  World world;
+  const pid_t guard = children_named(::getpid(), "unirun-guard").at(0);
+  CHECK(world.end_of({"true"}).kind == ExitKind::normal);
+  world.drain();
+  CHECK(world.wait_until([&] {
+    ProcessEntry entry;
+    return !read_process(guard, entry) || entry.is_dead();
+  }));
+  CHECK(world.count(EventKind::warning) == 0);
+}
+
 TEST_CASE("without a guard's program nothing starts, and the error names every place") {
   SystemClock clock;
   EventLoop loop(clock);
