@@ -3,9 +3,9 @@
 
 usage: growth.py [--restarts 20000] [--services 40] [--command false] [--rounds 1]
 
-Services that end at once are started again without any wait. Memory (PSS of the host alone) is read once the first
-tenth of the restarts, at least 2,000, has filled what is kept for good (rings of output, the journal's cache), and
-again at the end. A host that keeps what belongs to a dead run shows it here.
+Services that end at once are started again without any wait. PSS of the host alone is read at every hundredth of the
+restarts, and its least in the second tenth stands against its least in the last: what is on its way through a queue at
+one moment comes and goes, what belongs to a dead run and is kept stays.
 """
 
 from __future__ import annotations
@@ -67,11 +67,16 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         host.command = options.command
         host.start()
         try:
-            host.count_exits(max(2000, options.restarts // 10))
-            before, (_, cpu_before), begin = pss_kib(host.pid), activity([host.pid]), time.monotonic()
-            exits = host.count_exits(options.restarts)
-            seconds = time.monotonic() - begin
-            after, (_, cpu_after) = pss_kib(host.pid), activity([host.pid])
+            step = max(1, options.restarts // 100)
+            for _ in range(10):  # Fills what is kept for good: rings of output, the journal's cache.
+                host.count_exits(step)
+            (_, cpu_before), begin, exits = activity([host.pid]), time.monotonic(), 0
+            memory = []
+            for _ in range(90):
+                exits += host.count_exits(step)
+                memory.append(pss_kib(host.pid))
+            seconds, (_, cpu_after) = time.monotonic() - begin, activity([host.pid])
+            before, after = min(memory[:10]), min(memory[-10:])
         finally:
             # What it prints while it stops must not fill the pipe.
             assert host.process is not None and host.process.stdout is not None
