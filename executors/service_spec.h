@@ -81,7 +81,11 @@ struct ExecLiveness {
   Duration timeout = std::chrono::seconds{1};
   unsigned max_failures = 3;
 };
-using Liveness = std::variant<NoLiveness, HeartbeatLiveness, TcpLiveness, ExecLiveness>;
+struct LoopLagLiveness {  // Async services only: never keeps the loop of the host for so long.
+  Duration timeout = std::chrono::seconds{5};
+};
+using Liveness =
+    std::variant<NoLiveness, HeartbeatLiveness, TcpLiveness, ExecLiveness, LoopLagLiveness>;
 
 // Where stdout and stderr go. Every line passes the ring; a file is kept where one is named.
 struct OutputSpec {

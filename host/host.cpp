@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "executors/async/async_executor.h"
 #include "executors/async_process/async_process_executor.h"
 #include "executors/native/service_registry.h"
 #include "executors/output/output_store.h"
@@ -40,6 +41,17 @@ std::string directory_of(const std::string& file) {
 
 bool is_top_level(const std::string& path) {
   return !path.empty() && path.find('/') == std::string::npos;
+}
+
+// How late the loop was for whatever came while it was at work, in seconds.
+nlohmann::json figures_of(const LagHistogram& lag) {
+  const auto seconds = [](Duration duration) {
+    return std::chrono::duration<double>(duration).count();
+  };
+  return {{"turns", lag.count()},
+          {"p50", seconds(lag.quantile(0.5))},
+          {"p99", seconds(lag.quantile(0.99))},
+          {"max", seconds(lag.max())}};
 }
 
 // Whole or not at all.
@@ -142,6 +154,7 @@ class Host::Impl {
   std::unique_ptr<ProcessExecutor> processes_;
   std::unique_ptr<AsyncProcessExecutor> async_processes_;
   std::unique_ptr<ThreadExecutor> threads_;
+  std::unique_ptr<AsyncExecutor> coroutines_;
   Executors executors_;
   RunIds runs_;
   std::unique_ptr<Journal> journal_;
@@ -228,6 +241,8 @@ Status Host::Impl::open_executors() {
                              .python = options_.python_services};
   threads_ = std::make_unique<ThreadExecutor>(parts);
   executors_.add("thread", *threads_);
+  coroutines_ = std::make_unique<AsyncExecutor>(parts);
+  executors_.add("async", *coroutines_);
   if (options_.executor) {
     executors_.add("process", *options_.executor);
     return {};
@@ -347,6 +362,7 @@ void Host::Impl::on_trees_tried(const Status& started) {
 nlohmann::json Host::Impl::describe() const {
   const auto uptime = std::chrono::duration<double>(loop_.clock().now() - started_at_);
   const char* state = phase_ != Phase::running ? "stopping" : tried_ ? "running" : "starting";
+  const LagHistogram* lag = coroutines_ ? coroutines_->loop_lag() : nullptr;
   return {{"name", config_->name},
           {"pid", ::getpid()},
           {"version", UNIRUN_VERSION},
@@ -355,7 +371,8 @@ nlohmann::json Host::Impl::describe() const {
           {"origin", config_->origin},
           {"socket", socket_path_},
           {"journal", options_.journal ? config_->journal_file.value_or("") : ""},
-          {"seed", seed_}};
+          {"seed", seed_},
+          {"loop_lag", lag == nullptr ? nlohmann::json() : figures_of(*lag)}};
 }
 
 // ---- Ending ----

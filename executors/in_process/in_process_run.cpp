@@ -37,6 +37,10 @@ Status InProcessRun::check_signs() const {
 
 Result<std::unique_ptr<Service>> InProcessRun::make_service(ServiceStyle style) {
   if (Status signs = check_signs(); !signs) return signs.error();
+  if (style == ServiceStyle::blocking && std::holds_alternative<LoopLagLiveness>(spec().liveness)) {
+    return Error{Errc::start_failed,
+                 "liveness by loop_lag needs the executor \"async\": a thread keeps nobody's loop"};
+  }
   const ServiceTarget& target = spec().target;
   if (std::holds_alternative<CommandTarget>(target)) {
     return Error{Errc::start_failed,

@@ -50,6 +50,10 @@ class InProcessRun final : InProcessContext::Listener {
   void request_stop();
   void kill();
 
+  // It has shown that it does not live as it should: tells, cancels, and calls the owner. Nothing
+  // once its end is decided.
+  void become_unresponsive(const std::string& probe, std::string detail, Duration silence);
+
   // The last call, when the executor has let go of the run: tells the observer, who may launch the
   // next one from within.
   void end(ServiceEnd end);
@@ -72,7 +76,6 @@ class InProcessRun final : InProcessContext::Listener {
   void begin_readiness();
   void begin_liveness();
   void become_ready();
-  void become_unresponsive(const std::string& probe, std::string detail, Duration silence);
   void stop_watching();
   [[nodiscard]] ExitReason judge(ExitReason reason) const;
 

@@ -85,6 +85,11 @@ Status check_probes(EventLoop& loop, const ServiceSpec& spec) {
     const auto probe = TcpProbe::make(loop, tcp->address, tcp->port);
     if (!probe) return Error{Errc::start_failed, "liveness: " + probe.error().message};
   }
+  if (std::holds_alternative<LoopLagLiveness>(spec.liveness)) {
+    return Error{Errc::start_failed,
+                 "liveness by loop_lag needs the executor \"async\"; a process with a loop of its "
+                 "own shows by \"heartbeat\" that it goes round"};
+  }
   if (const auto* log = std::get_if<LogReadiness>(&spec.readiness)) {
     try {
       const LinePattern pattern(log->pattern);

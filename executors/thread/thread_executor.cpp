@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "executors/in_process/in_process_run.h"
-#include "executors/thread/bystander.h"
+#include "executors/in_process/bystander.h"
 #include "executors/thread/service_thread.h"
 
 namespace unirun {

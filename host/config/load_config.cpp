@@ -10,10 +10,10 @@
 #include <fstream>
 #include <utility>
 
+#include "framework/nearest.h"
 #include "host/config/internal/fault_list.h"
 #include "host/config/internal/json_cursor.h"
 #include "host/config/internal/json_text.h"
-#include "framework/nearest.h"
 #include "host/config/internal/places.h"
 #include "host/config/internal/schema_faults.h"
 #include "host/config/internal/spec_reader.h"

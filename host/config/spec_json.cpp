@@ -91,6 +91,9 @@ json liveness_to_json(const Liveness& liveness) {
                         {"timeout", format_duration(exec.timeout)},
                         {"max_failures", exec.max_failures}};
           },
+          [](const LoopLagLiveness& lag) {
+            return json{{"kind", "loop_lag"}, {"timeout", format_duration(lag.timeout)}};
+          },
       },
       liveness);
 }

@@ -7,8 +7,8 @@
 #include <charconv>
 #include <optional>
 
-#include "framework/size.h"
 #include "framework/nearest.h"
+#include "framework/size.h"
 #include "host/config/internal/schema_faults.h"
 
 namespace unirun {

@@ -8,8 +8,8 @@
 #include <set>
 #include <utility>
 
-#include "host/config/internal/json_cursor.h"
 #include "framework/nearest.h"
+#include "host/config/internal/json_cursor.h"
 #include "host/config/internal/schema_violations.h"
 
 namespace unirun {

@@ -223,6 +223,11 @@ Liveness ServiceReader::read_liveness(const JsonCursor& from) {
     read_duration(from.member("timeout"), heartbeat.timeout, faults_);
     return heartbeat;
   }
+  if (kind == "loop_lag") {
+    LoopLagLiveness lag;
+    read_duration(from.member("timeout"), lag.timeout, faults_);
+    return lag;
+  }
   if (kind == "tcp") {
     TcpLiveness tcp;
     read_text(from.member("address"), tcp.address);

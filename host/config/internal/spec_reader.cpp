@@ -157,6 +157,7 @@ ChildSpec SpecReader::read_child(const JsonCursor& from, const std::string& path
     check_executor(from, child);
     check_target(from, child.executor, service->target);
     if (lives_in_host(child.executor)) check_surroundings(from, child.executor, *service);
+    check_liveness(from, child.executor, *service);
     const bool on_loop = child.executor == "async" || child.executor == "async_process";
     workers.push_back({from.pointer(), service, on_loop});
     child.service = std::move(service);
@@ -242,6 +243,18 @@ void SpecReader::check_surroundings(const JsonCursor& from, const std::string& e
   refuse(service.nice.has_value(), "nice");
   refuse(service.no_new_privs, "no_new_privs");
   refuse(std::holds_alternative<DescriptorReadiness>(service.readiness), "readiness");
+}
+
+// The others have no part in the loop of the host.
+void SpecReader::check_liveness(const JsonCursor& from, const std::string& executor,
+                                const ServiceSpec& service) {
+  if (executor == "async" || !std::holds_alternative<LoopLagLiveness>(service.liveness)) return;
+  const JsonCursor written = from.member("liveness").member("kind");
+  if (!written) return;
+  faults_.add(written.pointer(),
+              fmt::format("\"loop_lag\" needs the executor \"async\", which runs services on the "
+                          "loop of the host, and this is \"{}\"; use \"heartbeat\"",
+                          executor));
 }
 
 void SpecReader::read_backoff(const JsonCursor& from, Backoff::Limits& to) {

@@ -64,6 +64,8 @@ class SpecReader {
                     const ServiceTarget& target);
   void check_surroundings(const JsonCursor& from, const std::string& executor,
                           const ServiceSpec& service);
+  void check_liveness(const JsonCursor& from, const std::string& executor,
+                      const ServiceSpec& service);
   void depend_on_instances(std::vector<ChildSpec>& children, const std::string& path,
                            const std::string& prefix);
 

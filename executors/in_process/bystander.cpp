@@ -1,4 +1,4 @@
-#include "executors/thread/bystander.h"
+#include "executors/in_process/bystander.h"
 
 #include <deque>
 #include <mutex>
