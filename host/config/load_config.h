@@ -24,8 +24,9 @@ namespace unirun {
 class ServiceRegistry;
 
 struct LoadOptions {
-  std::set<std::string> executors = {"async", "async_process", "process", "thread"};  // Those of this build.
-  ServiceRegistry* native_services = nullptr;  // Of "native" targets; null: the program's.
+  std::set<std::string> executors = {"async", "async_process", "process",
+                                     "thread"};  // Those of this build.
+  ServiceRegistry* native_services = nullptr;    // Of "native" targets; null: the program's.
   bool python_in_host = false;  // Python services may run on threads and the loop of the host.
   bool check_targets = true;    // Commands, directories, users and groups must exist.
   bool check_python = false;    // Import every Python target, one process per interpreter.
