@@ -370,6 +370,7 @@ nlohmann::json Host::Impl::describe() const {
           {"uptime", uptime.count()},
           {"origin", config_->origin},
           {"socket", socket_path_},
+          {"abandoned_threads", ThreadExecutor::abandoned()},
           {"journal", options_.journal ? config_->journal_file.value_or("") : ""},
           {"seed", seed_},
           {"loop_lag", lag == nullptr ? nlohmann::json() : figures_of(*lag)}};
@@ -434,6 +435,7 @@ void Host::on_ended(std::function<void(HostExit)> callback) {
   impl_->on_ended(std::move(callback));
 }
 std::optional<HostExit> Host::ended() const { return impl_->ended(); }
+std::size_t Host::abandoned_threads() { return ThreadExecutor::abandoned(); }
 EventBus& Host::events() { return impl_->events(); }
 OutputStore& Host::output() { return impl_->output(); }
 const HostConfig& Host::config() const { return impl_->config(); }

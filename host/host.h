@@ -10,6 +10,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -75,6 +76,10 @@ class Host {
   // Called once, last of all. The host may be destroyed from a later turn of the loop.
   void on_ended(std::function<void(HostExit)> callback);
   [[nodiscard]] std::optional<HostExit> ended() const;
+
+  // Threads of services that could not be ended, and run on: the program must leave by _exit(),
+  // for its static destructors would pull away what they stand on. Thread: any.
+  [[nodiscard]] static std::size_t abandoned_threads();
 
   [[nodiscard]] EventBus& events();
   [[nodiscard]] OutputStore& output();

@@ -21,6 +21,7 @@ nlohmann::json service_json(const ChildSnapshot& child, Instant now) {
   nlohmann::json json{{"path", child.path},
                       {"id", child.id},
                       {"type", to_string(child.type)},
+                      {"executor", or_null(!child.executor.empty(), child.executor)},
                       {"restart", to_string(child.restart)},
                       {"state", to_string(child.state)},
                       {"since", seconds(now - child.since)},

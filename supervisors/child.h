@@ -46,6 +46,7 @@ enum class AfterStop : std::uint8_t {
   remove,  // A temporary child leaves nothing.
   start,   // It was a restart by command.
   rejoin,  // It comes back with its group.
+  fail,    // It did not go down: its thread is stuck, and nothing may run beside it.
 };
 
 // What a caller waits for.

@@ -69,6 +69,9 @@ struct ChildSpec {
   // Ours: from launch to ready; then the start has failed. Of a supervisor child it is not used:
   // the children below have their own.
   Duration start_timeout = std::chrono::seconds{60};
+  // Ours: one whose thread is stuck (ExitKind::stuck) may be restarted beside it. Else it has
+  // failed for good: the two would share what one service may have alone.
+  bool allow_overlap = false;
   Backoff::Limits backoff;             // Ours.
   std::vector<Dependency> depends_on;  // Ours: any makes the siblings' start a graph.
 

@@ -21,6 +21,7 @@ struct ChildSnapshot {
   std::string id;    // Of a dynamic child: its template's id and a number, "worker-3".
   std::string path;  // "pipeline/ingest": the supervisor's path and the id.
   ChildType type = ChildType::worker;
+  std::string executor;  // "thread"; empty: a supervisor.
   Restart restart = Restart::permanent;
   bool significant = false;
 

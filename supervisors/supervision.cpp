@@ -144,6 +144,11 @@ ExitReason Supervision::judged_by_us(const Child& child, ExitReason reason) cons
   if (!child.verdict && reason.kind == ExitKind::killed && child.has_caller(Awaits::kill)) {
     reason.detail = "by command";
   }
+  if (reason.kind == ExitKind::stuck) {
+    // It runs on, whatever we wanted of it; another beside it is for its owner to allow.
+    reason.permanent_failure = !child.spec->allow_overlap;
+    return reason;
+  }
   if (!child.verdict) return reason;
   reason.kind = *child.verdict;
   reason.detail =
@@ -173,7 +178,12 @@ void Supervision::end_of_run(Child& child, ExitReason raw) {
 
 void Supervision::judge_end(Child& child, Phase phase, const ExitReason& reason) {
   // Dying by itself while it waits for its turn to be stopped is just as good (item 38).
-  if (phase == Phase::stopping || child.leaving) return stopped(child);
+  if (phase == Phase::stopping || child.leaving) {
+    const bool is_stuck = reason.kind == ExitKind::stuck && reason.permanent_failure;
+    const bool stays = stage_ != Stage::ending && child.after_stop != AfterStop::remove;
+    if (is_stuck && stays) child.after_stop = AfterStop::fail;
+    return stopped(child);
+  }
   if (phase == Phase::starting && !child.over) return judge_failed_start(child, reason);
   if (phase == Phase::starting) came_up(child);
   judge(child, reason);

@@ -432,6 +432,7 @@ ChildSnapshot Supervision::describe(const Child& child) const {
   ChildSnapshot snapshot;
   snapshot.id = child.id;
   snapshot.type = child.spec->type();
+  if (child.spec->service) snapshot.executor = child.spec->executor;
   snapshot.restart = child.spec->restart;
   snapshot.significant = child.spec->significant;
   snapshot.state = state_of(child);

@@ -291,6 +291,12 @@ void Supervision::after_stop(Child& child) {
       child.attempt = child.unsettled ? Attempt::initial : Attempt::automatic;
       enter(child, Phase::waiting);
       return;
+    case AfterStop::fail:
+      const auto reason = child.last_exit;
+      answer(child, Awaits::start,
+             Error{Errc::start_failed,
+                   "\"" + child.id + "\" was not started again: " + reason->describe()});
+      return fail_for_good(child, *reason);
   }
 }
 

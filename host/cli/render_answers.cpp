@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -60,7 +61,16 @@ std::string host_line(const json& host, const TextStyle& style) {
     line += ", up " + render_seconds(member_of(host, "uptime"));
   }
   if (member_of(host, "version").is_string()) line += ", unirun " + text_of(host, "version");
+  if (const std::uint64_t abandoned = number_of(host, "abandoned_threads"); abandoned > 0) {
+    line += ", " +
+            paint(plural(abandoned, "abandoned thread", "abandoned threads"), Colour::red, style);
+  }
   return line + '\n';
+}
+
+bool lives_elsewhere(const json& service) {
+  const json& executor = member_of(service, "executor");
+  return executor.is_string() && executor != "process";
 }
 
 }  // namespace
@@ -78,19 +88,24 @@ Colour colour_of_state(std::string_view state) {
 }
 
 std::string render_services(const json& services, const TextStyle& style) {
-  const std::vector<TableColumn> columns{
+  std::vector<TableColumn> columns{
       {"SERVICE", false, true}, {"STATE"},          {"PID", true},
       {"UPTIME", true},         {"RESTARTS", true}, {"LAST EXIT", false, true}};
+  const json none = json::array();
+  const json& listed = services.is_array() ? services : none;
+  // Where all are processes, that goes without saying.
+  const bool says_where = std::any_of(listed.begin(), listed.end(), lives_elsewhere);
+  if (says_where) columns.insert(columns.begin() + 1, TableColumn{"EXECUTOR"});
   std::vector<TableRow> rows;
-  if (services.is_array()) {
-    for (const json& service : services) {
-      rows.push_back({{text_of(service, "path")},
-                      {state_of(service), colour_of_state(text_of(service, "state"))},
-                      {text_of(service, "pid")},
-                      {render_seconds(member_of(service, "uptime"))},
-                      {text_of(service, "restarts")},
-                      {last_exit_of(service)}});
-    }
+  for (const json& service : listed) {
+    TableRow row{{text_of(service, "path")},
+                 {state_of(service), colour_of_state(text_of(service, "state"))},
+                 {text_of(service, "pid")},
+                 {render_seconds(member_of(service, "uptime"))},
+                 {text_of(service, "restarts")},
+                 {last_exit_of(service)}};
+    if (says_where) row.insert(row.begin() + 1, TableCell{text_of(service, "executor")});
+    rows.push_back(std::move(row));
   }
   return render_table(columns, rows, style);
 }
@@ -116,6 +131,7 @@ std::string node_text(const json& node, const TextStyle& style) {
                      paint(state_of(node), colour_of_state(state), style);
   if (member_of(node, "strategy").is_string()) line += "  " + text_of(node, "strategy");
   if (member_of(node, "probing") == true) line += "  probing";
+  if (lives_elsewhere(node)) line += "  " + text_of(node, "executor");
   if (member_of(node, "pid").is_number()) line += "  pid " + text_of(node, "pid");
   if (number_of(node, "restarts") > 0) {
     line += "  " + plural(number_of(node, "restarts"), "restart", "restarts");

@@ -200,6 +200,7 @@ json spec_to_json(const ChildSpec& child) {
   result["depends_on"] = std::move(dependencies);
   if (child.service) {
     result["executor"] = child.executor;
+    result["allow_overlap"] = child.allow_overlap;
     result["start_timeout"] = format_duration(child.start_timeout);
   }
   return result;

@@ -269,4 +269,73 @@ TEST_CASE("kill is answered when the run is dead, with what came of it") {
   CHECK(!world.knows("once"));
 }
 
+TEST_CASE("a stuck service is not restarted beside its abandoned thread") {
+  ChildSpec spec = worker("a");
+  SUBCASE("by itself: it went silent") {
+    World world(supervise(RestartStrategy::one_for_one, {spec, worker("b")}));
+    started(world).exit("a", stuck());
+    CHECK(world.touched("start").empty());
+    CHECK(world.state("a") == ServiceState::failed);
+    CHECK(world.count(EventKind::service_failed) == 1);
+    CHECK(world.tree.find("a")->last_exit->permanent_failure);
+  }
+  SUBCASE("in a restart by command, which says so") {
+    World world(supervise(RestartStrategy::one_for_one, {spec}));
+    world.executor.behaviours["a"].ignores_stop = true;
+    started(world);
+    const auto restarted = world.restart("", ChildRef{"a"});
+    world.exit("a", stuck());
+    REQUIRE(restarted->times == 1);
+    CHECK(!restarted->ok());
+    CHECK(restarted->value->error().message.find("was not started again: stuck") !=
+          std::string::npos);
+    CHECK(world.touched("start").empty());
+    CHECK(world.state("a") == ServiceState::failed);
+  }
+  SUBCASE("in a group, whose others come back") {
+    World world(supervise(RestartStrategy::one_for_all, {spec, worker("b")}));
+    world.executor.behaviours["a"].ignores_stop = true;
+    started(world).exit("b");
+    world.exit("a", stuck());
+    CHECK(world.touched("start") == Ids{"b"});
+    CHECK(world.state("a") == ServiceState::failed);
+    CHECK(world.state("b") == ServiceState::running);
+  }
+  SUBCASE("while its start is given up") {
+    spec.start_timeout = 1s;
+    World world(supervise(RestartStrategy::one_for_one, {spec}));
+    started(world);
+    world.executor.behaviours["a"].start = Behaviour::Start::never;
+    world.executor.behaviours["a"].kill_delay = 1h;
+    world.exit("a");
+    world.advance(1s);
+    world.exit("a", stuck());
+    CHECK(world.state("a") == ServiceState::failed);
+    CHECK(world.tree.find("a")->last_exit->kind == ExitKind::stuck);
+  }
+  SUBCASE("unless that is allowed") {
+    spec.allow_overlap = true;
+    World world(supervise(RestartStrategy::one_for_one, {spec}));
+    started(world).exit("a", stuck());
+    CHECK(world.touched("start") == Ids{"a"});
+    CHECK(world.state("a") == ServiceState::running);
+  }
+}
+
+TEST_CASE("a stuck service holds up no shutdown, and its operator may start it all the same") {
+  World world(supervise(RestartStrategy::one_for_one, {worker("a"), worker("b")}));
+  world.executor.behaviours["a"].ignores_stop = true;
+  started(world);
+  SUBCASE("shutdown") {
+    world.tree.stop(ExitReason::shutdown());
+    world.exit("a", stuck());
+    CHECK(world.ended.has_value());
+  }
+  SUBCASE("a command") {
+    world.exit("a", stuck());
+    CHECK(world.restart_child("", ChildRef{"a"})->ok());
+    CHECK(world.state("a") == ServiceState::running);
+  }
+}
+
 }  // namespace unirun::testing

@@ -51,6 +51,8 @@ inline ExitReason crash() {
   return reason;
 }
 
+inline ExitReason stuck() { return ExitReason::of(ExitKind::stuck, "its thread is abandoned"); }
+
 struct World {
   explicit World(SupervisorSpec spec, std::uint64_t seed = 1)
       : random(seed), tree(environment(), std::make_shared<const SupervisorSpec>(std::move(spec))) {

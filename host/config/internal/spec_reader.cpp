@@ -148,6 +148,7 @@ ChildSpec SpecReader::read_child(const JsonCursor& from, const std::string& path
   }
   read_flag(from.member("significant"), child.significant);
   read_duration(from.member("start_timeout"), child.start_timeout, faults_);
+  read_flag(from.member("allow_overlap"), child.allow_overlap);
   read_backoff(from.member("backoff"), child.backoff);
   read_dependencies(from.member("depends_on"), child);
 
