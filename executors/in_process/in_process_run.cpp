@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <string_view>
 #include <utility>
 
 #include "executors/output/service_log.h"
@@ -22,16 +23,26 @@ InProcessRun::~InProcessRun() { context_->sever(); }
 // ---- Before it runs ----
 
 Status InProcessRun::check_signs() const {
-  const auto refuse = [](const char* sign) {
+  const auto refuse = [](std::string_view sign, std::string_view right) {
     return Error{Errc::start_failed,
-                 fmt::format("{} needs a process of its own, and this service runs inside the "
-                             "host; give it the executor \"process\", or another kind",
-                             sign)};
+                 fmt::format("{} of this kind needs a process of its own, and this service runs "
+                             "inside the host; give it the executor \"process\", or write {}",
+                             sign, right)};
   };
-  if (std::holds_alternative<DescriptorReadiness>(spec().readiness)) {
-    return refuse("readiness by fd");
+  if (const auto* tcp = std::get_if<TcpReadiness>(&spec().readiness)) {
+    const auto probe = TcpProbe::make(world_->loop, tcp->address, tcp->port);
+    if (!probe) return Error{probe.error().code, "readiness: " + probe.error().message};
+  } else if (!std::holds_alternative<NoReadiness>(spec().readiness) &&
+             !std::holds_alternative<NotifyReadiness>(spec().readiness)) {
+    return refuse("readiness", "\"none\", \"notify\" or \"tcp\"");
   }
-  if (std::holds_alternative<LogReadiness>(spec().readiness)) return refuse("readiness by log");
+  if (const auto* tcp = std::get_if<TcpLiveness>(&spec().liveness)) {
+    const auto probe = TcpProbe::make(world_->loop, tcp->address, tcp->port);
+    if (!probe) return Error{probe.error().code, "liveness: " + probe.error().message};
+  } else if (!std::holds_alternative<NoLiveness>(spec().liveness) &&
+             !std::holds_alternative<HeartbeatLiveness>(spec().liveness)) {
+    return refuse("liveness", "\"none\", \"heartbeat\" or \"tcp\"");
+  }
   return {};
 }
 
@@ -83,9 +94,41 @@ void InProcessRun::on_prepared() {
 
 // ---- Readiness and liveness ----
 
-void InProcessRun::begin_readiness() {}
+void InProcessRun::begin_readiness() {
+  if (const auto* tcp = std::get_if<TcpReadiness>(&spec().readiness)) begin_probing(*tcp);
+}
+
+void InProcessRun::begin_probing(const TcpReadiness& tcp) {
+  const ProbeLoop::Rhythm rhythm{Duration::zero(), tcp.interval, std::chrono::seconds{1}};
+  probing_ = std::make_unique<ProbeLoop>(world_->loop,
+                                         *TcpProbe::make(world_->loop, tcp.address, tcp.port),
+                                         rhythm, [this](const std::optional<std::string>& failure) {
+                                           if (failure) return true;
+                                           become_ready();
+                                           return false;
+                                         });
+}
+
+void InProcessRun::begin_probing(const TcpLiveness& tcp) {
+  const ProbeLoop::Rhythm rhythm{tcp.interval, tcp.interval, tcp.timeout};
+  probing_ = std::make_unique<ProbeLoop>(
+      world_->loop, *TcpProbe::make(world_->loop, tcp.address, tcp.port), rhythm,
+      [this, most = tcp.max_failures, failures = 0U, last_success = world_->loop.clock().now()](
+          const std::optional<std::string>& failure) mutable {
+        const Instant now = world_->loop.clock().now();
+        if (!failure) {
+          failures = 0;
+          last_success = now;
+          return true;
+        }
+        if (++failures < most) return true;
+        become_unresponsive("tcp", *failure, now - last_success);
+        return false;
+      });
+}
 
 void InProcessRun::begin_liveness() {
+  if (const auto* tcp = std::get_if<TcpLiveness>(&spec().liveness)) return begin_probing(*tcp);
   const auto* heartbeat = std::get_if<HeartbeatLiveness>(&spec().liveness);
   if (heartbeat == nullptr) return;
   heartbeat_ = std::make_unique<HeartbeatWatch>(
@@ -98,6 +141,7 @@ void InProcessRun::begin_liveness() {
 void InProcessRun::become_ready() {
   if (ready_ || !watching_) return;
   ready_ = true;
+  probing_.reset();
   begin_liveness();
   observer_.on_ready(id());
 }
@@ -115,6 +159,7 @@ void InProcessRun::become_unresponsive(const std::string& probe, std::string det
 void InProcessRun::stop_watching() {
   watching_ = false;
   heartbeat_.reset();
+  probing_.reset();
 }
 
 // ---- What it says ----

@@ -15,6 +15,7 @@
 #include "executors/in_process/in_process_context.h"
 #include "executors/in_process/in_process_world.h"
 #include "executors/in_process/service_end.h"
+#include "executors/process/probe.h"
 
 namespace unirun {
 
@@ -75,6 +76,8 @@ class InProcessRun final : InProcessContext::Listener {
   [[nodiscard]] Status check_signs() const;
   void begin_readiness();
   void begin_liveness();
+  void begin_probing(const TcpReadiness& tcp);
+  void begin_probing(const TcpLiveness& tcp);
   void become_ready();
   void stop_watching();
   [[nodiscard]] ExitReason judge(ExitReason reason) const;
@@ -90,6 +93,7 @@ class InProcessRun final : InProcessContext::Listener {
   bool kill_requested_ = false;
   std::optional<std::string> unresponsive_;  // Which sign of life was missed.
   std::unique_ptr<HeartbeatWatch> heartbeat_;
+  std::unique_ptr<ProbeLoop> probing_;     // For readiness, then for liveness.
   std::shared_ptr<ServiceOutput> output_;  // From its first record on.
 };
 

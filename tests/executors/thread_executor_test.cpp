@@ -1,6 +1,10 @@
 // The thread executor against real threads.
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
@@ -269,7 +273,15 @@ TEST_CASE("what a thread cannot have is a failed start that says what would be r
   std::string part;
   SUBCASE("fd readiness") {
     spec.readiness = DescriptorReadiness{};
-    part = "readiness by fd needs a process of its own";
+    part = "readiness of this kind needs a process of its own";
+  }
+  SUBCASE("exec liveness") {
+    spec.liveness = ExecLiveness{{"true"}};
+    part = "or write \"none\", \"heartbeat\" or \"tcp\"";
+  }
+  SUBCASE("an address that is none") {
+    spec.readiness = TcpReadiness{"nowhere", 80};
+    part = "readiness: tcp probe: 'nowhere' is no address";
   }
   SUBCASE("a command") {
     spec.target = CommandTarget{{"true"}};
@@ -291,7 +303,7 @@ TEST_CASE("what a thread cannot have is a failed start that says what would be r
     spec.target = NativeTarget{"bad"};
     part = "OddError: no memory of that";
   }
-  if (std::holds_alternative<DescriptorReadiness>(spec.readiness)) {
+  if (std::holds_alternative<CommandTarget>(spec.target) && part.find("command") == part.npos) {
     world.registry.add("fine", [](const ServiceSpec&) { return nullptr; });
     spec.target = NativeTarget{"fine"};
   }
@@ -413,6 +425,38 @@ TEST_CASE("one that gives no heartbeat is cancelled, and ends by its liveness ti
     stubborn.released->set();
     CHECK(nobody_is_abandoned());
   }
+}
+
+TEST_CASE("one that listens is ready and alive as long as it accepts") {
+  ThreadWorld world;
+  const int listening = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  REQUIRE(::bind(listening, reinterpret_cast<sockaddr*>(&address), length) == 0);
+  ::getsockname(listening, reinterpret_cast<sockaddr*>(&address), &length);
+  const std::uint16_t port = ntohs(address.sin_port);
+  auto go = std::make_shared<Signal>();
+  ServiceSpec spec;
+  spec.readiness = TcpReadiness{"127.0.0.1", port, 5ms};
+  spec.liveness = TcpLiveness{"127.0.0.1", port, 5ms, 1s, 2};
+  world.launch({.run =
+                    [listening, go](ServiceContext& context) {
+                      go->wait();
+                      ::listen(listening, 16);
+                      while (!context.cancellation().wait(1h)) {
+                      }
+                    }},
+               spec);
+  CHECK(world.ready.empty());
+  go->set();
+  REQUIRE(world.wait_until([&] { return !world.ready.empty(); }));
+  ::close(listening);
+  REQUIRE(world.wait_for_end());
+  CHECK(world.exits[world.last].kind == ExitKind::liveness_timeout);
+  CHECK(world.exits[world.last].detail.rfind("tcp 127.0.0.1:", 0) == 0);
+  CHECK(world.published<ServiceUnresponsive>().at(0).probe == "tcp");
 }
 
 TEST_CASE("a heart that beats keeps a service alive") {
