@@ -22,7 +22,7 @@ InProcessRun::~InProcessRun() { context_->sever(); }
 
 // ---- Before it runs ----
 
-Status InProcessRun::check_signs() const {
+Status InProcessRun::check_signs(ServiceStyle style) const {
   const auto refuse = [](std::string_view sign, std::string_view right) {
     return Error{Errc::start_failed,
                  fmt::format("{} of this kind needs a process of its own, and this service runs "
@@ -39,6 +39,10 @@ Status InProcessRun::check_signs() const {
   if (const auto* tcp = std::get_if<TcpLiveness>(&spec().liveness)) {
     const auto probe = TcpProbe::make(world_->loop, tcp->address, tcp->port);
     if (!probe) return Error{probe.error().code, "liveness: " + probe.error().message};
+  } else if (std::holds_alternative<LoopLagLiveness>(spec().liveness)) {
+    if (style == ServiceStyle::async) return {};  // Its executor sees to that.
+    return Error{Errc::start_failed,
+                 "liveness by loop_lag needs the executor \"async\": a thread keeps nobody's loop"};
   } else if (!std::holds_alternative<NoLiveness>(spec().liveness) &&
              !std::holds_alternative<HeartbeatLiveness>(spec().liveness)) {
     return refuse("liveness", "\"none\", \"heartbeat\" or \"tcp\"");
@@ -47,11 +51,7 @@ Status InProcessRun::check_signs() const {
 }
 
 Result<std::unique_ptr<Service>> InProcessRun::make_service(ServiceStyle style) {
-  if (Status signs = check_signs(); !signs) return signs.error();
-  if (style == ServiceStyle::blocking && std::holds_alternative<LoopLagLiveness>(spec().liveness)) {
-    return Error{Errc::start_failed,
-                 "liveness by loop_lag needs the executor \"async\": a thread keeps nobody's loop"};
-  }
+  if (Status signs = check_signs(style); !signs) return signs.error();
   const ServiceTarget& target = spec().target;
   if (std::holds_alternative<CommandTarget>(target)) {
     return Error{Errc::start_failed,

@@ -73,7 +73,7 @@ class InProcessRun final : InProcessContext::Listener {
   void on_status(std::string text) override;
   void on_log(ServiceLog record) override;
 
-  [[nodiscard]] Status check_signs() const;
+  [[nodiscard]] Status check_signs(ServiceStyle style) const;
   void begin_readiness();
   void begin_liveness();
   void begin_probing(const TcpReadiness& tcp);
