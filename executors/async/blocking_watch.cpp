@@ -8,7 +8,7 @@ namespace unirun {
 namespace {
 
 // How long a stack may take to be told: who blocks may hold what is needed to tell it.
-constexpr Duration stack_patience = std::chrono::milliseconds{250};
+constexpr Duration telling_patience = std::chrono::milliseconds{250};
 
 }  // namespace
 
@@ -66,7 +66,7 @@ std::string BlockingWatch::stack_of(const std::shared_ptr<LoopOccupant>& occupan
     // It belongs to the loop, and must not die here.
     world->gate.post([kept = std::move(occupant)] {});
   });
-  if (!told.wait_for(stack_patience)) return {};
+  if (!told.wait_for(telling_patience)) return {};
   Result<std::string> stack = told.get();
   return stack ? *std::move(stack) : std::string();
 }
