@@ -14,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 CRASH = "supervision/crash_restart.py"
 FOOTPRINT = "supervision/footprint.py"
 GROWTH = "supervision/growth.py"
+START_PYTHON = "supervision/start_python.py"
 SPAWN_COST = "supervision/spawn_cost.py"
 STATUS = "supervision/status_latency.py"
 
@@ -21,6 +22,15 @@ FULL = [
     [CRASH, "--children", "20", "--kills", "70", "--rounds", "3"],
     [CRASH, "--children", "200", "--together", "--rounds", "5"],
     [CRASH, "--children", "20", "--kills", "70", "--rounds", "3", "--payload", "python"],
+    *(
+        [CRASH, "--payload", "python-heavy", "--children", "4", "--kills", "40", "--rounds", "3", *resident]
+        for resident in (
+            ["--resident-mb", "25", "--gap-ms", "150"],
+            ["--resident-mb", "100", "--gap-ms", "400"],
+            ["--resident-mb", "500", "--gap-ms", "1500"],
+        )
+    ),
+    [START_PYTHON],
     [FOOTPRINT, "--children", "1", "100", "200", "500"],
     [SPAWN_COST],
     [GROWTH, "--restarts", "100000"],
@@ -30,6 +40,8 @@ FULL = [
 QUICK = [
     [CRASH, "--children", "20", "--kills", "20", "--rounds", "1"],
     [CRASH, "--children", "200", "--together", "--rounds", "1"],
+    [CRASH, "--payload", "python-heavy", "--children", "4", "--kills", "20", "--rounds", "1", "--gap-ms", "150"],
+    [START_PYTHON, "--children", "50", "--rounds", "1"],
     [FOOTPRINT, "--children", "1", "100", "--idle-seconds", "5"],
     [SPAWN_COST, "--kills", "20", "--rounds", "1"],
     [GROWTH],

@@ -38,21 +38,27 @@ struct LaunchOutcome {
     ignored,   // The service declined to run (OTP's `ignore`); nothing follows.
   };
   State state = State::failed;
-  ExitReason reason;     // For `failed`.
-  std::int64_t pid = 0;  // 0 where there is no process of its own.
+  ExitReason reason;  // For `failed`.
+  std::int64_t pid =
+      0;  // 0 where there is no process of its own, or none yet: on_process() follows.
 };
 
 // Called on the loop thread, never from within launch(), request_stop() or kill().
 class RunObserver {
  public:
   virtual ~RunObserver() = default;
+
+  // The run has got its process, after a launch() that could not name it yet.
+  virtual void on_process(RunId /*run*/, std::int64_t /*pid*/) {}
+
   virtual void on_ready(RunId run) = 0;
 
   // The run has ended by itself without ever being ready, because the service declined to run:
   // OTP's `ignore`. Takes the place of on_exited().
   virtual void on_ignored(RunId run) { on_exited(run, ExitReason::normal()); }
 
-  // The run has ended; its memory and process are gone or (stuck) given up.
+  // The run has ended: it executes nothing any more, or (stuck) is given up. Its process is gone,
+  // or in the kernel's hands (StandbyAfter::death).
   virtual void on_exited(RunId run, ExitReason reason) = 0;
 };
 

@@ -96,6 +96,18 @@ struct OutputSpec {
   unsigned max_files = 5;  // The rotated ones, beside the current.
 };
 
+// How a Python target comes to its process.
+enum class StartMode : std::uint8_t {
+  from_template,  // Forked from a warm template process, where one can be had.
+  fresh,          // A new interpreter.
+};
+
+// When a standby may take over from one that has died.
+enum class StandbyAfter : std::uint8_t {
+  death,   // It runs no more; the kernel may still be closing its ports and files.
+  reaped,  // All that it had is free.
+};
+
 struct ResourceLimit {
   std::optional<std::uint64_t> soft;  // Nothing: unlimited.
   std::optional<std::uint64_t> hard;
@@ -125,6 +137,12 @@ struct ServiceSpec {
   int stop_signal = 15;
   std::set<int> success_exit_codes;  // Beside 0.
   std::set<int> no_restart_exit_codes = {78};
+
+  // Of Python targets in processes.
+  StartMode start = StartMode::from_template;
+  std::optional<std::vector<std::string>> preload;  // Modules. Nothing: the target's own.
+  unsigned standby = 0;  // Workers that are forked, have imported, and wait.
+  StandbyAfter standby_after = StandbyAfter::death;
 };
 
 }  // namespace unirun

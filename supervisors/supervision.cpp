@@ -66,6 +66,11 @@ Actions Supervision::on_launched(RunId run, LaunchOutcome outcome, Instant now) 
   return finish();
 }
 
+void Supervision::on_process(RunId run, std::int64_t pid) {
+  Child* child = children_.find(run);
+  if (child && child->run == run) child->pid = pid;
+}
+
 Actions Supervision::on_ready(RunId run, Instant now) {
   now_ = now;
   Child* child = children_.find(run);

@@ -46,6 +46,9 @@ class Supervision {
   // ---- What happens. `now` never goes back. ----
   [[nodiscard]] Actions start(Instant now);  // REQUIRES: once, and first.
   [[nodiscard]] Actions on_launched(RunId run, LaunchOutcome outcome, Instant now);
+  // Its process has this number: for events and queries, nothing is decided by it.
+  void on_process(RunId run, std::int64_t pid);
+
   [[nodiscard]] Actions on_ready(RunId run, Instant now);
   [[nodiscard]] Actions on_exited(RunId run, ExitReason reason, Instant now);
   // It has ended because it declined to run. REQUIRES: no on_ready() before.

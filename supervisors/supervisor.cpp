@@ -47,6 +47,8 @@ void Supervisor::shut_down(ExitReason reason) {
 
 void Supervisor::kill_all() { perform(supervision_.kill_all(environment_.clock.now())); }
 
+void Supervisor::on_process(RunId run, std::int64_t pid) { supervision_.on_process(run, pid); }
+
 void Supervisor::on_ready(RunId run) {
   perform(supervision_.on_ready(run, environment_.clock.now()));
 }

@@ -45,6 +45,7 @@ class Supervisor final : public RunObserver, public std::enable_shared_from_this
   void shut_down(ExitReason reason);
   void kill_all();
 
+  void on_process(RunId run, std::int64_t pid) override;
   void on_ready(RunId run) override;
   void on_exited(RunId run, ExitReason reason) override;
   void on_ignored(RunId run) override;

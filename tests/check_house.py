@@ -35,7 +35,7 @@ SPOKEN_AT = {
     r"\bthis_thread::sleep_|\busleep\b|\bnanosleep\b": ["executors/process/extermination.cpp"],
     r"\b(std::)?thread\b\s*[({]|std::mutex|std::atomic": ["framework/", "executors/", "host/", "python_bindings/"],
     r"\bgetenv\b": ["executors/", "host/", "python_bindings/"],
-    r"[^\w]fork\(\)": [],
+    r"[^\w]fork\(\)": ["python_bindings/forking/"],
 }
 
 # ctest calls each case by its name through a CMake list, and a filter that matches nothing passes: a name

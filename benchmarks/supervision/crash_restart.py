@@ -2,11 +2,12 @@
 """From SIGKILL to the replacement's first act, for every supervisor installed, in turn.
 
 usage: crash_restart.py [--children 20] [--kills 70] [--rounds 3] [--gap-ms 60] [--only NAME ...] [--together]
-                        [--payload c|python]
+                        [--payload c|python|python-heavy] [--resident-mb 0]
 
 Each round starts every system once, kills one child after another (the gap gives runit the second of uptime that it
 asks for), and reads when the new main began. Prints p50, p99 and their ratio to the floor and to unirun.
 ``--together`` kills all children at once instead and reports when the last one is back.
+``python-heavy`` is a worker that has imported json, asyncio, http and ssl: from a template, a standby, a fork server.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def build(folder: Path, payload: str = "c") -> Path:
     """Compiles the static child and the floor; returns the child, which may be a cold Python instead."""
     for name in ("act", "floor"):
         subprocess.run(["gcc", "-O2", "-static", "-o", folder / name, HERE / f"{name}.c"], check=True)
-    if payload == "c":
+    if payload != "python":
         return folder / "act"
     script = folder / "act.py"
     script.write_text(f"#!{sys.executable}\n" + (HERE / "act.py").read_text())
@@ -135,6 +136,27 @@ def percentile(values: list[int], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] / 1e3
 
 
+def report_heavy(delays: dict[str, list[int]], options: argparse.Namespace) -> None:
+    p50 = {name: statistics.median(values) for name, values in delays.items()}
+    print(
+        f"SIGKILL to first act, {options.children} Python workers with heavy imports, "
+        f"{options.resident_mb} MB resident in the dying one (us)"
+    )
+    print(
+        f"{'system':16} {'n':>5} {'p50':>10} {'p99':>10} {'x zygote':>9} {'x standby':>9} {'server/':>8} {'cold/':>8}"
+    )
+
+    def ratio(over: float | None, under: float | None) -> float:
+        return over / under if over and under else 0
+
+    for name, values in delays.items():
+        print(
+            f"{name:16} {len(values):5} {p50[name] / 1e3:10.0f} {percentile(values, 0.99):10.0f}"
+            f" {ratio(p50[name], p50.get('bare zygote')):9.2f} {ratio(p50[name], p50.get('bare standby')):9.2f}"
+            f" {ratio(p50.get('fork server'), p50[name]):8.2f} {ratio(p50.get('unirun cold'), p50[name]):8.2f}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--children", type=int, default=20)
@@ -143,9 +165,12 @@ def main() -> None:
     parser.add_argument("--gap-ms", type=float, default=60)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--together", action="store_true")
-    parser.add_argument("--payload", choices=["c", "python"], default="c", help="the child: static C, or a cold Python")
+    parser.add_argument("--payload", choices=["c", "python", "python-heavy"], default="c", help="the child")
+    parser.add_argument("--resident-mb", type=int, default=0, help="in each python-heavy worker when it is killed")
     options = parser.parse_args()
-    kinds = [kind for kind in systems.ALL if not options.only or kind.name in options.only]
+    systems.PythonWorkers.megabytes = options.resident_mb
+    all_kinds = systems.HEAVY if options.payload == "python-heavy" else systems.ALL
+    kinds = [kind for kind in all_kinds if not options.only or kind.name in options.only]
     for kind in [kind for kind in kinds if kind.missing()]:
         print(f"not measured: {kind.name} (apt-get install {kind.missing()})")
         kinds.remove(kind)
@@ -155,6 +180,10 @@ def main() -> None:
         for _ in range(options.rounds):
             for kind in kinds:
                 delays[kind.name] += measure(kind, act, options)
+    report_heavy(delays, options) if options.payload == "python-heavy" else report(delays, options)
+
+
+def report(delays: dict[str, list[int]], options: argparse.Namespace) -> None:
     floor = statistics.median(delays["floor"]) if "floor" in delays else None
     ours = statistics.median(delays["unirun"]) if "unirun" in delays else None
     what = "all at once, the last back" if options.together else "one at a time"

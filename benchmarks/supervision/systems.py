@@ -14,6 +14,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -201,6 +202,81 @@ class Unirun(System):
         return [unirun_binary(), "up", str(self.folder / "unirun.json"), "--json"]
 
 
+class PythonWorkers(System):
+    """Of Python workers with heavy imports (act_heavy.py)."""
+
+    megabytes: ClassVar[int] = 0  # Resident in the worker that dies.
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "ACT_RESIDENT_MB": str(self.megabytes)}
+
+
+class Zygote(PythonWorkers):
+    name = "bare zygote"
+
+    def argv(self) -> list[str]:
+        return [sys.executable, str(HERE / "rivals/zygote.py"), str(self.count)]
+
+
+class BareStandby(PythonWorkers):
+    name = "bare standby"
+
+    def argv(self) -> list[str]:
+        return [sys.executable, str(HERE / "rivals/standby.py"), str(self.count)]
+
+
+class ForkServer(PythonWorkers):
+    name = "fork server"
+
+    def argv(self) -> list[str]:
+        return [sys.executable, str(HERE / "rivals/forkserver.py"), str(self.count)]
+
+
+class UnirunPython(PythonWorkers):
+    how: ClassVar[dict[str, object]] = {}
+
+    def prepare(self) -> None:
+        children = [
+            {"id": str(index), "python": "act_heavy:service", "shutdown": "brutal_kill", **self.how}
+            for index in range(self.count)
+        ]
+        config = {
+            "host": {
+                "name": f"bench-{os.getpid()}",
+                "state_dir": str(self.folder / "state"),
+                "runtime_dir": str(self.folder / "run"),
+                "python": sys.executable,
+                "python_path": [str(HERE), package_path()],
+            },
+            "supervisors": [
+                {"id": "acts", "restart_intensity": {"max_restarts": 1000000, "period": "1s"}, "children": children}
+            ],
+        }
+        (self.folder / "unirun.json").write_text(json.dumps(config))
+
+    def argv(self) -> list[str]:
+        return [unirun_binary(), "up", str(self.folder / "unirun.json"), "--json"]
+
+
+class UnirunCold(UnirunPython):
+    name = "unirun cold"
+    how: ClassVar[dict[str, object]] = {"start": "fresh"}
+
+
+class UnirunTemplate(UnirunPython):
+    name = "unirun template"
+
+
+class UnirunStandby(UnirunPython):
+    name = "unirun standby"
+    how: ClassVar[dict[str, object]] = {"standby": 1}
+
+
+def package_path() -> str:
+    """Where the package of the binary's own build lies, unless it is installed."""
+    return str(Path(unirun_binary()).resolve().parents[1] / "python")
+
+
 def unirun_binary() -> str:
     """The release build, unless UNIRUN_BINARY names another."""
     named = os.environ.get("UNIRUN_BINARY")
@@ -218,3 +294,4 @@ def write_run(path: Path, act: Path, index: int) -> None:
 
 
 ALL: list[type[System]] = [Floor, Unirun, AsyncioLoop, OtpPorts, S6, Runit, Supervisord]
+HEAVY: list[type[System]] = [Zygote, BareStandby, UnirunTemplate, UnirunStandby, UnirunCold, ForkServer]

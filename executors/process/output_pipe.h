@@ -38,6 +38,9 @@ class OutputPipe {
   // Reads all that is there now, within a bound: somebody may write without end. Tells nobody.
   void drain();
 
+  // Its lines are that run's from now on: for a standby, which belongs to none before.
+  void belongs_to(RunId run) { run_ = run; }
+
   // Everybody has closed it.
   [[nodiscard]] bool ended() const { return ended_; }
 
@@ -56,7 +59,7 @@ class OutputPipe {
   void take(std::string_view line, bool continued);
 
   UniqueFd pipe_;
-  const RunId run_;
+  RunId run_;
   const OutputStream stream_;
   bool ended_ = false;
   Owner* owner_ = nullptr;

@@ -1,20 +1,26 @@
 #include "executors/process/process_executor.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "executors/process/death_board.h"
 #include "executors/process/guard.h"
 #include "executors/process/host_mark.h"
 #include "executors/process/process_run.h"
 #include "executors/process/run_world.h"
+#include "executors/process/standbys.h"
 #include "executors/process/stray_sweeper.h"
+#include "executors/process/template_pool.h"
 
 namespace unirun {
 namespace {
@@ -41,6 +47,10 @@ std::string text_of(const HostMark& mark) {
 
 struct ProcessExecutor::Impl final : ProcessRun::Owner {
   using OpenPipes = std::vector<std::unique_ptr<OutputPipe>>;
+  struct Burial {
+    ProcessRun::Remains remains;
+    Watch reaped;  // After the pidfd: it ends first.
+  };
 
   Impl(EventLoop& loop, EventBus& bus, OutputStore& output, ProcessExecutorOptions some_options)
       : options(std::move(some_options)),
@@ -55,8 +65,14 @@ struct ProcessExecutor::Impl final : ProcessRun::Owner {
               {},
               {},
               {}},
+        deaths(loop),
+        templates(world, [this](std::uint64_t number) { sweeper.run_ended(number, "", [] {}); }),
+        standbys(world, *this),
         sweeper(loop, bus, world.children, mark_this_host(), options.sole_parent,
-                [this] { return live_launches(); }) {}
+                [this] { return live_launches(); }) {
+    world.deaths = &deaths;
+    world.templates = &templates;
+  }
 
   // Before the sweeper, which keeps it.
   const std::string& mark_this_host() {
@@ -68,19 +84,35 @@ struct ProcessExecutor::Impl final : ProcessRun::Owner {
     StraySweeper::Launches launches;
     launches.live.reserve(runs.size());
     for (const auto& [id, run] : runs) launches.live.push_back(run->number());
+    standbys.add_numbers(launches.live);
+    templates.add_numbers(launches.live);
     launches.last = world.last_launch;
     return launches;
   }
 
-  void on_ready(ProcessRun& run) override { run.observer().on_ready(run.id()); }
+  void on_process(ProcessRun& run) override { run.observer().on_process(run.id(), run.pid()); }
+  void on_ready(ProcessRun& run) override;
+  void on_waiting(ProcessRun& run) override { standbys.waits(run); }
+  void on_number_lost(ProcessRun& run, std::uint64_t number) override {
+    sweeper.run_ended(number, run.path(), [] {});
+  }
   void on_ended(ProcessRun& run, ExitReason reason) override;
+
+  void sweep_after(ProcessRun& run);
+  void bury(ProcessRun::Remains remains);
+  void finish_burials();
 
   void raise_open_files();
   [[nodiscard]] Status watch_child_signal();
 
   const ProcessExecutorOptions options;
   RunWorld world;
+  DeathBoard deaths;
+  TemplatePool templates;  // Before the runs, which hold on to theirs.
+  Standbys standbys;
   std::unordered_map<RunId, std::unique_ptr<ProcessRun>> runs;
+  // Processes whose death was told, until the kernel is done with them.
+  std::unordered_map<pid_t, Burial> burials;
   // Of runs that have ended, until nobody can write to them any more.
   std::unordered_map<std::uint64_t, OpenPipes> lingering;  // By number.
   UniqueFd child_signals;
@@ -115,23 +147,76 @@ Status ProcessExecutor::Impl::watch_child_signal() {
   return {};
 }
 
-void ProcessExecutor::Impl::on_ended(ProcessRun& run, ExitReason reason) {
-  const auto found = runs.find(run.id());
-  const std::unique_ptr<ProcessRun> ended = std::move(found->second);
-  runs.erase(found);
-  const RunId id = ended->id();
-  if (OpenPipes pipes = ended->take_open_pipes(); !pipes.empty()) {
-    lingering.emplace(ended->number(), std::move(pipes));
+void ProcessExecutor::Impl::on_ready(ProcessRun& run) {
+  standbys.service_runs(run.launch());
+  run.observer().on_ready(run.id());
+}
+
+void ProcessExecutor::Impl::bury(ProcessRun::Remains remains) {
+  if (!remains.pidfd) return;
+  const pid_t pid = remains.pid;
+  Burial& burial = burials[pid];
+  burial.remains = std::move(remains);
+  burial.reaped =
+      world.loop.watch(burial.remains.pidfd.get(), Interest::readable, [this, pid](Interest) {
+        siginfo_t ended{};
+        ::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOHANG);
+        world.children.erase(pid);
+        const auto found = burials.find(pid);
+        if (found->second.remains.place) deaths.give_back(*found->second.remains.place);
+        burials.erase(found);
+      });
+}
+
+// Bounded, as everything that waits for a death.
+void ProcessExecutor::Impl::finish_burials() {
+  for (auto& [pid, burial] : burials) {
+    burial.reaped.reset();
+    constexpr int patience_ms = 2000;
+    pollfd death{burial.remains.pidfd.get(), POLLIN, 0};
+    while (::poll(&death, 1, patience_ms) < 0 && errno == EINTR) {
+    }
+    siginfo_t ended{};
+    ::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOHANG);
   }
-  sweeper.run_ended(ended->number(), ended->path(), [this, number = ended->number()] {
+  burials.clear();
+}
+
+void ProcessExecutor::Impl::sweep_after(ProcessRun& run) {
+  bury(run.take_remains());
+  if (OpenPipes pipes = run.take_open_pipes(); !pipes.empty()) {
+    lingering.emplace(run.number(), std::move(pipes));
+  }
+  sweeper.run_ended(run.number(), run.path(), [this, number = run.number()] {
     const auto pipes = lingering.find(number);
     if (pipes == lingering.end()) return;
     for (const auto& pipe : pipes->second) pipe->drain();
     lingering.erase(pipes);
   });
+}
+
+void ProcessExecutor::Impl::on_ended(ProcessRun& run, ExitReason reason) {
+  if (run.is_standby()) {
+    sweep_after(run);
+    standbys.ended(run);
+    return templates.look_soon();
+  }
+  const auto found = runs.find(run.id());
+  const std::unique_ptr<ProcessRun> ended = std::move(found->second);
+  runs.erase(found);
+  const RunId id = ended->id();
+  RunObserver& observer = ended->observer();
+  const bool declined = ended->declined() && reason.kind == ExitKind::normal;
+  if (ended->was_to_end() || declined) {
+    standbys.service_stopped(ended->path());
+  } else {
+    standbys.service_ended(ended->path());
+  }
+  sweep_after(*ended);
+  templates.look_soon();
   // Last: the observer launches the replacement from here, before any stray is looked for.
-  if (ended->declined() && reason.kind == ExitKind::normal) return ended->observer().on_ignored(id);
-  ended->observer().on_exited(id, std::move(reason));
+  if (declined) return observer.on_ignored(id);
+  observer.on_exited(id, std::move(reason));
 }
 
 ProcessExecutor::ProcessExecutor(EventLoop& loop, EventBus& bus, OutputStore& output,
@@ -144,6 +229,9 @@ ProcessExecutor::~ProcessExecutor() {
   impl_->child_signal.reset();
   for (const auto& [id, run] : impl_->runs) run->kill();  // All, before any is waited for.
   impl_->runs.clear();
+  impl_->standbys.clear();
+  impl_->templates.clear();
+  impl_->finish_burials();
   impl_->guard.reset();
 }
 
@@ -173,10 +261,17 @@ Status ProcessExecutor::start() {
 
 LaunchOutcome ProcessExecutor::launch(const Launch& launch, RunObserver& observer) {
   UNIRUN_REQUIRE(launch.service != nullptr && impl_->runs.count(launch.run) == 0);
-  auto run = std::make_unique<ProcessRun>(impl_->world, *impl_, observer, launch);
-  LaunchOutcome outcome = run->start();
-  if (outcome.state != LaunchOutcome::State::failed)
-    impl_->runs.emplace(launch.run, std::move(run));
+  std::unique_ptr<ProcessRun> run = impl_->standbys.take(launch);
+  LaunchOutcome outcome;
+  if (run) {
+    outcome = run->begin_as(launch.run, observer);
+  } else {
+    run = std::make_unique<ProcessRun>(impl_->world, *impl_, &observer, launch);
+    outcome = run->start();
+  }
+  if (outcome.state == LaunchOutcome::State::failed) return outcome;
+  impl_->runs.emplace(launch.run, std::move(run));
+  if (outcome.state == LaunchOutcome::State::running) impl_->standbys.service_runs(launch);
   return outcome;
 }
 
@@ -194,6 +289,8 @@ std::size_t ProcessExecutor::running() const { return impl_->runs.size(); }
 
 void ProcessExecutor::drain(std::function<void()> on_drained) {
   UNIRUN_REQUIRE(impl_->runs.empty());
+  impl_->standbys.clear();
+  impl_->templates.clear();
   impl_->sweeper.drain([this, on_drained = std::move(on_drained)] {
     if (impl_->guard) impl_->guard->dismiss();
     on_drained();

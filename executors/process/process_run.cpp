@@ -16,7 +16,10 @@
 #include <utility>
 
 #include "executors/output/service_log.h"
+#include "executors/process/death_board.h"
+#include "executors/process/process_table.h"
 #include "executors/process/spawn_plan.h"
+#include "executors/process/template_pool.h"
 
 namespace unirun {
 namespace {
@@ -112,17 +115,22 @@ struct ProcessRun::Ends {
   }
 };
 
-ProcessRun::ProcessRun(RunWorld& world, Owner& owner, RunObserver& observer, const Launch& launch)
+ProcessRun::ProcessRun(RunWorld& world, Owner& owner, RunObserver* observer, Launch launch)
     : world_(world),
       owner_(owner),
       observer_(observer),
-      launch_(launch),
+      launch_(std::move(launch)),
       number_(++world.last_launch) {}
 
 ProcessRun::~ProcessRun() {
   stop_watching();
   world_.loop.cancel_timer(abort_deadline_);
-  if (!alive_) return;
+  world_.loop.cancel_timer(early_end_);
+  if (order_ != 0) template_->cancel(order_);
+  if (!alive_) {
+    if (place_) world_.deaths->give_back(*place_);
+    return;
+  }
   ::kill(-pid_, SIGKILL);
   // Bounded: one in the hands of a dead disk dies when that lets go of it, and must not hold us up.
   constexpr int patience_ms = 2000;
@@ -132,6 +140,7 @@ ProcessRun::~ProcessRun() {
   siginfo_t ended{};
   ::waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG);
   world_.children.erase(pid_);
+  if (place_) world_.deaths->give_back(*place_);
 }
 
 // ---- Before the spawn ----
@@ -217,26 +226,39 @@ Status ProcessRun::open_notify(SpawnRequest& request) {
   return {};
 }
 
+Status ProcessRun::prepare() {
+  auto request = plan_spawn(launch_, world_);
+  if (!request) return request.error();
+  request_ = std::move(*request);
+  told_start_ = false;
+  ends_ = std::make_unique<Ends>();
+  // The readiness descriptor first: the others go around the number that the spec names.
+  for (const Status& opened : {open_readiness(request_, *ends_), open_output(request_, *ends_),
+                               open_control(request_, *ends_), open_notify(request_)}) {
+    if (!opened) return opened.error();
+  }
+  return {};
+}
+
 LaunchOutcome ProcessRun::start() {
   LaunchOutcome outcome;
   const auto fail = [&](const Error& error) {
     outcome.reason = ExitReason::of(ExitKind::start_failed, error.message);
     return outcome;
   };
-  const Status probes = check_probes(world_.loop, spec());
-  if (!probes) return fail(probes.error());
-  auto request = plan_spawn(launch_, world_);
-  if (!request) return fail(request.error());
-  Ends ends;
-  // The readiness descriptor first: the others go around the number that the spec names.
-  for (const Status& opened : {open_readiness(*request, ends), open_output(*request, ends),
-                               open_control(*request, ends), open_notify(*request)}) {
-    if (!opened) return fail(opened.error());
+  if (const Status probes = check_probes(world_.loop, spec()); !probes) return fail(probes.error());
+  if (const Status prepared = prepare(); !prepared) return fail(prepared.error());
+  if (start_from_template()) {
+    outcome.state = LaunchOutcome::State::starting;
+    return outcome;
   }
-  auto process = world_.spawner.spawn(*request);
-  if (!process) return fail(process.error());
-  begin(std::move(*process), *request);
+  if (is_standby()) return fail({Errc::start_failed, "there is no template for it now"});
+  if (const Status spawned = spawn_fresh(); !spawned) return fail(spawned.error());
+  return outcome_of_start();
+}
 
+LaunchOutcome ProcessRun::outcome_of_start() {
+  LaunchOutcome outcome;
   outcome.pid = pid_;
   if (!std::holds_alternative<NoReadiness>(spec().readiness)) {
     begin_readiness();
@@ -254,9 +276,112 @@ LaunchOutcome ProcessRun::start() {
   return outcome;
 }
 
+Status ProcessRun::spawn_fresh() {
+  auto process = world_.spawner.spawn(request_);
+  if (!process) return process.error();
+  begin(std::move(*process));
+  return {};
+}
+
+// ---- From a template ----
+
+// A descriptor under a number that the service names might be one that an import has opened.
+bool ProcessRun::start_from_template() {
+  if (!is_python() || spec().start != StartMode::from_template || world_.templates == nullptr ||
+      std::holds_alternative<DescriptorReadiness>(spec().readiness)) {
+    return false;
+  }
+  WorkerTemplate::Order order;
+  nlohmann::json own;
+  template_ = world_.templates->find(plan_template(launch_, request_, own), path(), output_);
+  if (spec().standby > 0 && world_.deaths != nullptr) place_ = world_.deaths->take();
+  std::vector<int> targets;
+  for (const DescriptorMove& move : request_.descriptors) {
+    order.descriptors.push_back(move.source);
+    targets.push_back(move.target);
+  }
+  order.message = {
+      {"type", "fork"},
+      {"environment", std::move(own)},
+      {"launch", std::to_string(number_)},
+      {"run", std::to_string(static_cast<std::uint64_t>(id()))},
+      {"targets", targets},
+      {"control", request_.environment.get("UNIRUN_CONTROL_FD")},
+      {"faults", request_.environment.get("UNIRUN_FAULT_FD")},
+      {"place", place_ ? nlohmann::json(*place_) : nlohmann::json()},
+      {"standby_for", is_standby() ? nlohmann::json(std::get<PythonTarget>(spec().target).target)
+                                   : nlohmann::json()},
+  };
+  order.on_born = [this](WorkerTemplate::Birth birth, SpawnedProcess process) {
+    on_born(birth, std::move(process));
+  };
+  order_ = template_->fork(std::move(order));
+  if (order_ == 0) return false;
+  if (!is_standby()) send_start_message();  // There when the worker looks for it.
+  return true;
+}
+
+void ProcessRun::on_born(WorkerTemplate::Birth birth, SpawnedProcess process) {
+  order_ = 0;
+  if (birth != WorkerTemplate::Birth::forked) {
+    return start_fresh_late(birth == WorkerTemplate::Birth::unclear);
+  }
+  forked_ = true;
+  begin(std::move(process));
+  has_begun();
+}
+
+// The template could not do it. What it may have left half done is cleared by the old mark.
+void ProcessRun::start_fresh_late(bool with_new_mark) {
+  if (is_standby()) return end_before_birth();
+  Status status;
+  if (with_new_mark) {
+    const std::uint64_t lost = std::exchange(number_, ++world_.last_launch);
+    owner_.on_number_lost(*this, lost);
+    status = prepare();
+  }
+  if (status) status = spawn_fresh();
+  if (status) return has_begun();
+  owner_.on_ended(*this, ExitReason::of(ExitKind::start_failed, status.error().message));
+}
+
+void ProcessRun::has_begun() {
+  if (is_standby()) return;
+  owner_.on_process(*this);
+  if (std::holds_alternative<NoReadiness>(spec().readiness)) {
+    become_ready();
+  } else {
+    begin_readiness();
+  }
+}
+
+// Asked to end while it still waits for a template: there is nothing to wait for then.
+void ProcessRun::end_before_birth() {
+  if (early_end_ != TimerId::none) return;
+  if (order_ != 0) template_->cancel(std::exchange(order_, 0));
+  early_end_ = world_.loop.start_timer(world_.loop.clock().now(), [this] {
+    early_end_ = TimerId::none;
+    ProcessEnd end;
+    end.by_signal = cause_.kill_requested;
+    end.status = cause_.kill_requested ? SIGKILL : 0;
+    owner_.on_ended(*this, exit_reason(spec(), end, cause_));  // Destroys this.
+  });
+}
+
+LaunchOutcome ProcessRun::begin_as(RunId run, RunObserver& observer) {
+  launch_.run = run;
+  observer_ = &observer;
+  if (stdout_) stdout_->belongs_to(run);
+  if (stderr_) stderr_->belongs_to(run);
+  send_start_message();
+  return outcome_of_start();
+}
+
 // ---- Alive ----
 
-void ProcessRun::begin(SpawnedProcess process, const SpawnRequest& request) {
+void ProcessRun::begin(SpawnedProcess process) {
+  const SpawnRequest request = std::exchange(request_, {});
+  ends_.reset();
   pid_ = process.pid;
   pidfd_ = std::move(process.pidfd);
   alive_ = true;
@@ -264,7 +389,7 @@ void ProcessRun::begin(SpawnedProcess process, const SpawnRequest& request) {
   death_ = world_.loop.watch(pidfd_.get(), Interest::readable, [this](Interest) { on_died(); });
   if (stdout_) stdout_->begin(world_.loop, *this);
   if (stderr_) stderr_->begin(world_.loop, *this);
-  if (control_) send_start_message();
+  if (control_ && !is_standby()) send_start_message();
   if (notify_) {
     notify_->accept_from(pid_, request.credentials.user.value_or(::geteuid()),
                          std::to_string(number_));
@@ -284,6 +409,7 @@ void ProcessRun::begin(SpawnedProcess process, const SpawnRequest& request) {
 }
 
 void ProcessRun::send_start_message() {
+  if (std::exchange(told_start_, true)) return;
   const HeartbeatLiveness* heartbeat = heartbeat_spec();
   const auto seconds = [](Duration duration) {
     return std::chrono::duration<double>(duration).count();
@@ -299,6 +425,8 @@ void ProcessRun::send_start_message() {
       {"heartbeat", heartbeat ? nlohmann::json(seconds(heartbeat->timeout)) : nlohmann::json()},
   };
   if (launch_.style == ServiceStyle::async) message["on_loop"] = true;
+  // A standby was forked before there was a run.
+  if (forked_) message["run"] = std::to_string(static_cast<std::uint64_t>(id()));
   control_->send(message);
 }
 
@@ -418,6 +546,11 @@ void ProcessRun::on_message(const nlohmann::json& message) {
     cause_.never_ran = prepared != message.end() && *prepared == false;
   } else if (type == "ignore") {
     declined_ = !ready_;
+  } else if (type == "waiting" && !std::exchange(said_waiting_, true)) {
+    if (place_ && spec().standby_after == StandbyAfter::death) {
+      world_.deaths->watch(*place_, [this] { on_lock_released(); });
+    }
+    if (is_standby()) owner_.on_waiting(*this);
   }
 }
 
@@ -483,8 +616,9 @@ void ProcessRun::stop_watching() {
 }
 
 void ProcessRun::request_stop() {
-  if (cause_.stop_requested || !alive_) return;
+  if (cause_.stop_requested) return;
   cause_.stop_requested = true;
+  if (!alive_) return is_pending() ? end_before_birth() : void();
   stop_watching();
   if (control_) control_->send({{"type", "cancel"}});
   ::kill(pid_, spec().stop_signal);
@@ -492,8 +626,8 @@ void ProcessRun::request_stop() {
 }
 
 void ProcessRun::kill() {
-  if (!alive_) return;
   cause_.kill_requested = true;
+  if (!alive_) return is_pending() ? end_before_birth() : void();
   stop_watching();
   ::kill(-pid_, SIGKILL);
 }
@@ -512,13 +646,35 @@ void ProcessRun::on_output_ended(OutputPipe& pipe) {
   pipe.close();
 }
 
-// What can wait is closed with the run itself, when the replacement has been launched.
+// The lock is let go by the death of the main thread, before its memory is torn down, or by
+// something else: only the kernel's own word that the process is dying, and of what, counts. A
+// normal end waits for the pidfd: 0 is also what stands there of one that has not ended.
+void ProcessRun::on_lock_released() {
+  const int status = alive_ ? status_of_dying(pid_) : 0;
+  if (status <= 0) return;
+  ProcessEnd ended;
+  ended.by_signal = WIFSIGNALED(status);
+  ended.core_dumped = ended.by_signal && WCOREDUMP(status);
+  ended.status = ended.by_signal ? WTERMSIG(status) : WEXITSTATUS(status);
+  ended.out_of_memory = ended.by_signal && ended.status == SIGKILL && !cause_.kill_requested &&
+                        world_.oom.has_grown();
+  ::kill(-pid_, SIGKILL);
+  death_.reset();  // Whoever takes the remains waits there.
+  told_early_ = true;
+  end(ended);
+}
+
 void ProcessRun::on_died() {
   // While the dead leader is not reaped its number cannot be given to another group.
   ::kill(-pid_, SIGKILL);
-  const ProcessEnd end = reap();
-  alive_ = false;
+  const ProcessEnd ended = reap();
   world_.children.erase(pid_);
+  end(ended);
+}
+
+// What can wait is closed with the run itself, when the replacement has been launched.
+void ProcessRun::end(const ProcessEnd& end) {
+  alive_ = false;
   world_.loop.cancel_timer(std::exchange(abort_deadline_, TimerId::none));
   // Its last words: what it wrote before it died is there by now. It may say "ready" here, too.
   if (control_) control_->read();
@@ -552,13 +708,14 @@ ProcessEnd ProcessRun::reap() {
   end.out_of_memory =
       end.by_signal && end.status == SIGKILL && !cause_.kill_requested && world_.oom.has_grown();
   // A spawned process begins with the peak of its parent (exec_mmap() in the kernel keeps that of
-  // the memory it leaves): only what lies above ours is known to be its own.
+  // the memory it leaves): only what lies above ours is known to be its own. A forked one begins
+  // anew.
   if (usage.ru_maxrss > world_.own_peak_kib) {
     rusage own{};
     ::getrusage(RUSAGE_SELF, &own);
     world_.own_peak_kib = own.ru_maxrss;
   }
-  if (usage.ru_maxrss > world_.own_peak_kib) {
+  if (forked_ || usage.ru_maxrss > world_.own_peak_kib) {
     end.peak_rss = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
   }
   return end;
@@ -572,6 +729,11 @@ std::string ProcessRun::read_stacks() const {
   const ssize_t count = ::pread(stacks_.get(), stacks.data(), stacks.size(), 0);
   stacks.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
   return stacks;
+}
+
+ProcessRun::Remains ProcessRun::take_remains() {
+  if (!told_early_) return {};
+  return {pid_, std::move(pidfd_), std::exchange(place_, std::nullopt)};
 }
 
 std::vector<std::unique_ptr<OutputPipe>> ProcessRun::take_open_pipes() {

@@ -2,6 +2,10 @@
 // death is told. It wires together what the spec asks for: pipes, control channel, notify socket,
 // readiness and liveness.
 //
+// A Python worker is forked from a template where one can be had: then start() returns before there
+// is a process, and the owner hears of it. A standby is such a run without a service: it has done
+// all that does not depend on when it begins, and waits for begin_as().
+//
 // Thread: the loop's. Owned by the executor, which destroys it after on_ended.
 
 #pragma once
@@ -10,6 +14,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "executors/executor.h"
@@ -20,6 +25,7 @@
 #include "executors/process/output_pipe.h"
 #include "executors/process/probe.h"
 #include "executors/process/run_world.h"
+#include "executors/process/worker_template.h"
 
 namespace unirun {
 
@@ -28,13 +34,27 @@ class ProcessRun final : private OutputPipe::Owner {
   // The run's word to its executor.
   struct Owner {
     virtual ~Owner() = default;
+    // There is a process at last.
+    virtual void on_process(ProcessRun& run) = 0;
     virtual void on_ready(ProcessRun& run) = 0;
-    // The process is dead and reaped, its group killed, its output read as far as it is there.
+    // A standby has done its imports, and waits.
+    virtual void on_waiting(ProcessRun& run) = 0;
+    // Whatever carries the mark of that number is nobody's.
+    virtual void on_number_lost(ProcessRun& run, std::uint64_t number) = 0;
+    // The process is dead, its group killed, its output read as far as it is there. It is reaped,
+    // but for what take_remains() gives.
     virtual void on_ended(ProcessRun& run, ExitReason reason) = 0;
   };
 
-  // All outlive the run.
-  ProcessRun(RunWorld& world, Owner& owner, RunObserver& observer, const Launch& launch);
+  // What is left of a process whose death was told early: dead, and not reaped yet.
+  struct Remains {
+    pid_t pid = 0;
+    UniqueFd pidfd;
+    std::optional<std::size_t> place;  // On the board of deaths.
+  };
+
+  // All outlive the run. `observer` is null for a standby.
+  ProcessRun(RunWorld& world, Owner& owner, RunObserver* observer, Launch launch);
   // Kills the group of a process that still lives.
   ~ProcessRun() override;
   ProcessRun(const ProcessRun&) = delete;
@@ -43,18 +63,31 @@ class ProcessRun final : private OutputPipe::Owner {
   // Call once. After `failed` the run is of no further use.
   [[nodiscard]] LaunchOutcome start();
 
+  // And is to be reaped. REQUIRES: it has a process.
+  [[nodiscard]] bool has_died() const;
+
+  // Lets a standby go. REQUIRES: it waits.
+  [[nodiscard]] LaunchOutcome begin_as(RunId run, RunObserver& observer);
+
   void request_stop();
   void kill();
 
   [[nodiscard]] RunId id() const { return launch_.run; }
   [[nodiscard]] std::uint64_t number() const { return number_; }  // As in its mark.
   [[nodiscard]] const std::string& path() const { return launch_.path; }
-  [[nodiscard]] RunObserver& observer() const { return observer_; }
+  [[nodiscard]] std::int64_t pid() const { return pid_; }
+  [[nodiscard]] bool is_standby() const { return observer_ == nullptr; }
+  // REQUIRES: no standby.
+  [[nodiscard]] RunObserver& observer() const { return *observer_; }
+  [[nodiscard]] bool was_to_end() const { return cause_.stop_requested || cause_.kill_requested; }
+  [[nodiscard]] const Launch& launch() const { return launch_; }
   // It said that it declines to run, before it was ready.
   [[nodiscard]] bool declined() const { return declined_; }
 
   // What its descendants may still print to.
   [[nodiscard]] std::vector<std::unique_ptr<OutputPipe>> take_open_pipes();
+  // Nothing to wait for if its pidfd is empty.
+  [[nodiscard]] Remains take_remains();
 
  private:
   struct Ends;  // The child's ends of what is opened for it.
@@ -67,6 +100,16 @@ class ProcessRun final : private OutputPipe::Owner {
     return std::get_if<HeartbeatLiveness>(&spec().liveness);
   }
 
+  [[nodiscard]] Status prepare();
+  [[nodiscard]] bool start_from_template();
+  void on_born(WorkerTemplate::Birth birth, SpawnedProcess process);
+  [[nodiscard]] Status spawn_fresh();
+  void start_fresh_late(bool with_new_mark);
+  void has_begun();
+  [[nodiscard]] bool is_pending() const { return template_ && pid_ == 0; }
+  void end_before_birth();
+  [[nodiscard]] LaunchOutcome outcome_of_start();
+
   // Before the spawn: each opens what the spec asks for, and notes the child's end.
   [[nodiscard]] Status open_output(SpawnRequest& request, Ends& ends);
   [[nodiscard]] Status open_control(SpawnRequest& request, Ends& ends);
@@ -74,7 +117,7 @@ class ProcessRun final : private OutputPipe::Owner {
   [[nodiscard]] Status open_readiness(SpawnRequest& request, Ends& ends);
 
   // After it.
-  void begin(SpawnedProcess process, const SpawnRequest& request);
+  void begin(SpawnedProcess process);
   void send_start_message();
   void begin_readiness();
   void begin_liveness();
@@ -91,17 +134,26 @@ class ProcessRun final : private OutputPipe::Owner {
   void stop_watching();
 
   void on_output_ended(OutputPipe& pipe) override;
-  [[nodiscard]] bool has_died() const;  // And is to be reaped.
+  void on_lock_released();
   void on_died();
+  void end(const ProcessEnd& end);
   [[nodiscard]] ProcessEnd reap();
   [[nodiscard]] std::string read_stacks() const;
 
   RunWorld& world_;
   Owner& owner_;
-  RunObserver& observer_;
-  const Launch launch_;
-  const std::uint64_t number_;
+  RunObserver* observer_;
+  Launch launch_;
+  std::uint64_t number_;
 
+  // Until there is a process.
+  SpawnRequest request_;
+  std::unique_ptr<Ends> ends_;
+  WorkerTemplate::OrderId order_ = 0;
+  TimerId early_end_ = TimerId::none;
+
+  std::shared_ptr<WorkerTemplate> template_;
+  std::optional<std::size_t> place_;  // On the board of deaths.
   pid_t pid_ = 0;
   UniqueFd pidfd_;
   bool alive_ = false;  // From its spawn until it is reaped.
@@ -122,6 +174,10 @@ class ProcessRun final : private OutputPipe::Owner {
   std::unique_ptr<HeartbeatWatch> heartbeat_;
   TimerId abort_deadline_ = TimerId::none;
   Watch death_;
+  bool forked_ = false;
+  bool told_start_ = false;
+  bool said_waiting_ = false;
+  bool told_early_ = false;  // Of its death, by the board.
 };
 
 }  // namespace unirun

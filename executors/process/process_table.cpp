@@ -112,6 +112,25 @@ bool read_process(pid_t pid, ProcessEntry& entry) {
   return found >= 6;
 }
 
+int status_of_dying(pid_t pid) {
+  const int descriptor = open_of(pid, "stat");
+  if (descriptor < 0) return -1;
+  char text[1024];
+  const ssize_t count = read_some(descriptor, text, sizeof text - 1);
+  ::close(descriptor);
+  if (count <= 0) return -1;
+  text[count] = '\0';
+  const char* after_name = std::strrchr(text, ')');
+  const char* last = std::strrchr(text, ' ');  // Field 52, the status, is the last.
+  unsigned flags = 0;
+  constexpr unsigned exiting = 0x4;  // PF_EXITING
+  if (after_name == nullptr || last == nullptr ||
+      std::sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1) {
+    return -1;
+  }
+  return (flags & exiting) != 0 ? std::atoi(last + 1) : -1;
+}
+
 Found read_environment(pid_t pid, const char* name, char* value, std::size_t size) {
   const int descriptor = open_of(pid, "environ");
   if (descriptor < 0) return Found::no;

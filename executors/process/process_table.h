@@ -28,6 +28,10 @@ struct ProcessEntry {
 // False if there is no such process.
 [[nodiscard]] bool read_process(pid_t pid, ProcessEntry& entry);
 
+// How a process that is dying ends, as wait(2) would tell it later; negative while it lives, or
+// where that cannot be read. 0 is also what a process shows that may not be looked into.
+[[nodiscard]] int status_of_dying(pid_t pid);
+
 // What a look into an environment may show.
 enum class Found : std::uint8_t {
   yes,

@@ -20,6 +20,9 @@
 
 namespace unirun {
 
+class DeathBoard;
+class TemplatePool;
+
 struct RunWorld {
   EventLoop& loop;
   EventBus& bus;
@@ -35,6 +38,8 @@ struct RunWorld {
   OomCounter oom;
   std::uint64_t last_launch = 0;  // Of UNIRUN_LAUNCH.
   long own_peak_kib = 0;          // Of this process's memory, when it was last asked for.
+  DeathBoard* deaths = nullptr;   // Both are the executor's; null in tests that need neither.
+  TemplatePool* templates = nullptr;
 };
 
 }  // namespace unirun

@@ -146,6 +146,12 @@ json service_to_json(const ServiceSpec& service) {
   result["stop_signal"] = signal_to_json(service.stop_signal);
   result["success_exit_codes"] = service.success_exit_codes;
   result["no_restart_exit_codes"] = service.no_restart_exit_codes;
+  if (std::holds_alternative<PythonTarget>(service.target)) {
+    result["start"] = service.start == StartMode::fresh ? "fresh" : "template";
+    if (service.preload) result["preload"] = *service.preload;
+    result["standby"] = service.standby;
+    result["standby_after"] = service.standby_after == StandbyAfter::death ? "death" : "reaped";
+  }
   return result;
 }
 

@@ -25,17 +25,22 @@ def load(target: str) -> Any:
 
     Raises `TargetError` that says what is missing; what the module itself raises passes through.
     """
-    place, colon, attribute = target.rpartition(":")
-    if not colon or not place or not all(part.isidentifier() for part in attribute.split(".")):
-        raise _error(f'target {target!r}: expected "module:attribute" or "path/to/file.py:attribute"')
-    module = _load_file(place, target) if place.endswith(".py") else _load_module(place, target)
-    found: Any = module
+    found: Any = preload(target)
+    place, _, attribute = target.rpartition(":")
     for part in attribute.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
             raise _missing_attribute(target, place, part, found) from None
     return found
+
+
+def preload(target: str) -> ModuleType:
+    """The module of ``target``, imported once; raises as `load` does."""
+    place, colon, attribute = target.rpartition(":")
+    if not colon or not place or not all(part.isidentifier() for part in attribute.split(".")):
+        raise _error(f'target {target!r}: expected "module:attribute" or "path/to/file.py:attribute"')
+    return _load_file(place, target) if place.endswith(".py") else _load_module(place, target)
 
 
 def _load_module(name: str, target: str) -> ModuleType:
@@ -56,6 +61,9 @@ def _load_file(path: str, target: str) -> ModuleType:
     from os.path import abspath, dirname
 
     path = abspath(path)
+    loaded = sys.modules.get("__mp_main__")
+    if loaded is not None and getattr(loaded, "__file__", None) == path:
+        return loaded  # By the template that this worker was forked from.
     module = type(sys)("__mp_main__")
     module.__file__ = path
     try:

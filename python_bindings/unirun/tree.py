@@ -67,10 +67,16 @@ class Child:
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, Any] | None = None,
         output: Mapping[str, Any] | None = None,
+        start: Literal["template", "fresh"] | None = None,
+        preload: Sequence[str] | None = None,
+        standby: int | None = None,
+        standby_after: Literal["death", "reaped"] | None = None,
         **more: Any,
     ) -> None:
         """Write the child down.
 
+        A ``target`` in a process is forked from a template process that has imported ``preload``
+        (default: its module); ``standby`` workers of it wait to take over from one that dies.
         ``shutdown`` is a duration, ``"brutal_kill"`` or ``"infinity"``. ``more`` takes the other
         members of the schema under their own names: ``rlimits``, ``nice``, ``user`` and so on.
         Raises `InvalidArgument` for a target that no other process could import.
@@ -96,6 +102,10 @@ class Child:
             "cwd": None if cwd is None else os.fspath(cwd),
             "env": env,
             "output": output,
+            "start": start,
+            "preload": None if preload is None else list(preload),
+            "standby": standby,
+            "standby_after": standby_after,
             **more,
         }
 

@@ -15,7 +15,7 @@ import faulthandler
 import os
 import signal
 import sys
-from _thread import get_ident, start_new_thread
+from _thread import allocate_lock, get_ident, start_new_thread
 
 from unirun import _target
 from unirun._channel import Channel
@@ -27,7 +27,7 @@ from unirun.service import HEARTBEATS_PER_TIMEOUT, Ignore, ServiceContext
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from types import FrameType
     from typing import Any
 
@@ -48,6 +48,19 @@ class Worker:
         self._interruptible = True
         self._prepared = False  # Whether there is something to run: before that, an error is a failed start.
         self._masks: dict[int, set[int | signal.Signals]] = {}  # Of threads that are forking.
+        self._begun = allocate_lock()  # Held until the first frame is here.
+        self._begun.acquire()
+        self._listens = False
+
+    def rehearse(self) -> None:
+        """Do what does not depend on the first frame, and look at what will be needed then.
+
+        What a forked process has not touched yet costs it a page fault each; a standby has the time.
+        """
+        self._listen()
+        context = ServiceContext(config={}, heartbeat=1.0, cancellation=CancellationToken())
+        _target.bind(lambda _context: None, "rehearsal", context, on_loop=False)
+        install_logging(self._channel, "info")
 
     def run(self) -> int:
         """Run what the first frame says. Returns the exit code; `SystemExit` passes through."""
@@ -55,8 +68,12 @@ class Worker:
             start = self._channel.receive()
             if start is None:  # The host ended before it said a word.
                 return 0
-            self._listen()
-            install_logging(self._channel, start.get("log_level") or "info")
+            if run := start.get("run"):  # A standby was forked before there was one.
+                os.environ["UNIRUN_RUN"] = run
+            if not self._listens:
+                self._listen()
+                install_logging(self._channel, start.get("log_level") or "info")
+            self._begun.release()
             self._serve(start)
         except Cancelled:
             return 0
@@ -127,6 +144,7 @@ class Worker:
     # ---- How a stop arrives ----
 
     def _listen(self) -> None:
+        self._listens = True
         signal.signal(signal.SIGTERM, self._on_stop_signal)
         os.register_at_fork(
             before=self._before_fork,
@@ -143,6 +161,7 @@ class Worker:
             self._cancellation.raise_if_cancelled()
 
     def _read_frames(self) -> None:
+        self._begun.acquire()  # The first frame is the main thread's.
         while True:
             frame = self._channel.receive()
             if frame is None or frame.get("type") == "cancel":
@@ -181,6 +200,11 @@ class Worker:
 
 def main() -> int:
     """Run the worker that the environment describes."""
+    if text := os.environ.pop("UNIRUN_TEMPLATE_FD", None):
+        from unirun import _template
+
+        board = os.environ.pop("UNIRUN_BOARD_FD", None)
+        return _template.serve(int(text), int(board) if board else None, run_worker)
     try:
         channel = Channel(int(os.environ.pop("UNIRUN_CONTROL_FD")))
     except (KeyError, ValueError, OSError) as error:
@@ -191,15 +215,26 @@ def main() -> int:
             file=sys.stderr,
         )
         return EXIT_USAGE
-    fault_descriptor = None
-    if text := os.environ.pop("UNIRUN_FAULT_FD", None):
-        fault_descriptor = int(text)
+    fault_text = os.environ.pop("UNIRUN_FAULT_FD", None)
+    return run_worker(channel, int(fault_text) if fault_text else None)
+
+
+def run_worker(channel: Channel, fault_descriptor: int | None, until: Callable[[], None] | None = None) -> int:
+    """Run one service, which ``channel`` names. Returns the exit code.
+
+    ``until``, if given, is called when all that can be done before the first frame has been done.
+    """
+    if fault_descriptor is not None:
         os.set_inheritable(fault_descriptor, False)
         faulthandler.enable(file=fault_descriptor, all_threads=True)
     if hasattr(sys.stdout, "reconfigure"):
         # Line by line, as on a terminal: what a worker printed before it was killed is known.
         sys.stdout.reconfigure(line_buffering=True)
-    return Worker(channel, fault_descriptor).run()
+    worker = Worker(channel, fault_descriptor)
+    if until is not None:
+        worker.rehearse()
+        until()
+    return worker.run()
 
 
 if __name__ == "__main__":

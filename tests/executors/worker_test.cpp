@@ -14,6 +14,7 @@ namespace {
 ServiceSpec worker(const std::string& script) {
   ServiceSpec spec;
   spec.target = PythonTarget{"ingest:Reader", helper()};
+  spec.start = StartMode::fresh;  // No template can be made of the helper.
   spec.config = {{"batch", 100}};
   spec.arguments = {7, "seven"};
   spec.env["HELPER_SCRIPT"] = script;

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 
 def stay() -> None:
@@ -14,8 +15,12 @@ def stay() -> None:
         time.sleep(1000)
 
 
-def main() -> None:
-    kind = sys.argv[1]
+def service(context: Any) -> None:
+    """The same as a Python service: of the kind that is its id."""
+    leave(context.id)
+
+
+def leave(kind: str) -> None:
     told, tell = os.pipe()
     if os.fork() == 0:
         if kind in {"setsid", "double_fork"}:
@@ -37,4 +42,5 @@ def main() -> None:
     stay()
 
 
-main()
+if __name__ == "__main__":
+    leave(sys.argv[1])

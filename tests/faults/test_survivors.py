@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from real_host import NOBODY, RealHost, eventually, tree
+from real_host import BINARY, NOBODY, RealHost, eventually, tree
 
 KINDS = ["in_the_group", "setsid", "double_fork", "ignores_sigterm", "holds_stdout"]
 SCRIPT = Path(__file__).with_name("descendants.py")
@@ -24,6 +24,60 @@ def leaving_behind(kind: str, token: str, script: Path) -> dict[str, object]:
         "restart": "temporary",
         "shutdown": "1s",
     }
+
+
+def forked(kind: str, token: str) -> dict[str, object]:
+    """The same from a template process, with a standby."""
+    service = leaving_behind(kind, token, SCRIPT)
+    del service["command"]
+    return {**service, "python": f"{SCRIPT}:service", "standby": 1}
+
+
+@pytest.mark.parametrize("ending", ["stop", "crash", "SIGKILL of the host", "SIGKILL of host and templates"])
+def test_nobody_survives_of_workers_from_a_template(ending: str) -> None:
+    package = os.environ.get("PYTHONPATH") or str(BINARY.resolve().parents[1] / "python")
+    with RealHost(environment={"PYTHONPATH": package}) as host:
+        document = tree(*(forked(kind, host.token) for kind in KINDS))
+        document["host"] = {"python": sys.executable}
+        host.start(document)
+        for kind in KINDS:
+            host.wait_for("service_started", f"s/{kind}")
+            # Itself, what it left behind, its template, and a standby.
+            assert eventually(lambda kind=kind: len(host.processes(f"{host.token}-{kind}")) >= 4), kind  # type: ignore[misc]
+        assert not host.count("warning")
+        if ending == "stop":
+            host.send(signal.SIGTERM)
+            assert host.wait() == 0
+            left = {kind: host.processes(f"{host.token}-{kind}") for kind in KINDS}
+            assert not any(left.values()), left  # At once: the host ends last.
+        elif ending == "crash":
+            for service in host.ask("GET", "/v1/status")["services"]:
+                if service["type"] == "worker":
+                    os.kill(service["pid"], signal.SIGUSR1)
+            for kind in KINDS:
+                host.wait_for("service_exited", f"s/{kind}")
+            # The template stays for a while, the standby until it is clear that nobody needs it.
+            assert eventually(lambda: all(len(host.processes(f"{host.token}-{kind}")) <= 2 for kind in KINDS))
+            host.send(signal.SIGTERM)
+            assert host.wait() == 0
+        elif ending == "SIGKILL of the host":
+            host.kill()
+        else:
+            assert host.process is not None
+            for pid in [host.process.pid, *host.processes()]:
+                if is_template(pid):
+                    os.kill(pid, signal.SIGKILL)
+            host.kill()
+        left = {kind: host.processes(f"{host.token}-{kind}") for kind in KINDS}
+        assert eventually(lambda: not any(host.processes(f"{host.token}-{kind}") for kind in KINDS)), left
+
+
+def is_template(pid: int) -> bool:
+    """By the mark of a run that is none: workers have written theirs over it."""
+    try:
+        return b"UNIRUN_RUN=template" in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("user", USERS)

@@ -60,7 +60,32 @@ std::shared_ptr<ServiceSpec> ServiceReader::read(const JsonCursor& from) {
   if (const JsonCursor codes = from.member("no_restart_exit_codes")) {
     service->no_restart_exit_codes = codes_of(codes);
   }
+  read_start(from, *service);
   return service;
+}
+
+void ServiceReader::read_start(const JsonCursor& from, ServiceSpec& to) {
+  std::string word;
+  read_text(from.member("start"), word);
+  if (word == "fresh") to.start = StartMode::fresh;
+  if (const JsonCursor preload = from.member("preload")) to.preload = texts_of(preload);
+  read_number(from.member("standby"), to.standby);
+  std::string after;
+  read_text(from.member("standby_after"), after);
+  if (after == "reaped") to.standby_after = StandbyAfter::reaped;
+  if (std::holds_alternative<PythonTarget>(to.target)) {
+    if (to.standby > 0 && to.start == StartMode::fresh) {
+      faults_.add(from.member("standby").pointer(),
+                  "standbys are forked from a template; say \"start\": \"template\"");
+    }
+    return;
+  }
+  for (const char* key : {"start", "preload", "standby", "standby_after"}) {
+    if (const JsonCursor member = from.member(key)) {
+      faults_.add(member.pointer(),
+                  fmt::format("\"{}\" is for a \"python\" target, which can be forked", key));
+    }
+  }
 }
 
 ServiceTarget ServiceReader::read_target(const JsonCursor& from) {

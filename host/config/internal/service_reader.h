@@ -40,6 +40,7 @@ class ServiceReader {
  private:
   ServiceTarget read_target(const JsonCursor& from);
   NativeTarget read_native(const std::string& pointer, std::string name);
+  void read_start(const JsonCursor& from, ServiceSpec& to);
   void read_environment(const JsonCursor& from, ServiceSpec& to);
   std::optional<std::string> read_secret(const JsonCursor& from);
   void read_limits(const JsonCursor& from, ServiceSpec& to);
