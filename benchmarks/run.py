@@ -36,6 +36,7 @@ FULL = [
     [GROWTH, "--restarts", "100000"],
     [STATUS],
     ["bus.py"],
+    ["loop/compare.py"],
 ]
 QUICK = [
     [CRASH, "--children", "20", "--kills", "20", "--rounds", "1"],
@@ -47,6 +48,7 @@ QUICK = [
     [GROWTH],
     [STATUS, "--calls", "10"],
     ["bus.py"],
+    ["loop/compare.py", "--rounds", "1"],
 ]
 
 

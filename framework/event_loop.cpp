@@ -329,7 +329,12 @@ void EventLoop::run_ready() {
   impl_->alarmed = false;
   uv_run(&impl_->loop, UV_RUN_NOWAIT);
   impl_->alarmed = true;
+  impl_->arm();  // For who waits for the descriptor.
 }
+
+int EventLoop::descriptor() const { return uv_backend_fd(&impl_->loop); }
+
+bool EventLoop::wants_turn() const { return uv_backend_timeout(&impl_->loop) == 0; }
 
 void EventLoop::stop() {
   post([this] { uv_stop(&impl_->loop); });

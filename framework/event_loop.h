@@ -63,8 +63,11 @@ class EventLoop final : public Timers {
   // Runs until stop(). The calling thread becomes the loop thread.
   void run();
 
-  // Runs what is ready now, waiting for nothing. For tests and for embedding.
+  // Runs what is ready now, waiting for nothing. For tests, and for who waits elsewhere: until
+  // descriptor() is readable, or not at all as long as wants_turn().
   void run_ready();
+  [[nodiscard]] int descriptor() const;
+  [[nodiscard]] bool wants_turn() const;
 
   // Makes run() return at the end of its turn; posted functions that are already there run first.
   // Thread: any.

@@ -67,7 +67,7 @@ double monotonic_seconds() {
 
 void Turns::call_soon(Reference handle) {
   ready_.push(std::move(handle));
-  if (idle_.load()) woken_.store(true);
+  if (idle_.load()) added_.store(true);
 }
 
 void Turns::call_soon_threadsafe(Reference handle) {
@@ -84,7 +84,7 @@ void Turns::wake() {
 
 void Turns::call_at(double when, Reference handle) {
   timers_.push(std::isnan(when) ? 0.0 : when, std::move(handle));
-  if (idle_.load()) woken_.store(true);  // The alarm may have to be set anew.
+  if (idle_.load()) added_.store(true);  // The alarm may have to be set anew.
 }
 
 void Turns::clear() {
@@ -92,77 +92,104 @@ void Turns::clear() {
   timers_.clear();
   selector_ = {};
   keys_ = {};
-  failure_ = {};
 }
 
 int Turns::traverse(visitproc visit, void* arg) const {
   Py_VISIT(selector_.get());
   Py_VISIT(keys_.get());
-  Py_VISIT(failure_.get());
   if (const int result = ready_.traverse(visit, arg); result != 0) return result;
   return timers_.traverse(visit, arg);
 }
 
 // ---- Alone and attached ----
 
-bool Turns::open(EventLoop& event_loop) {
-  if (event_loop_ == &event_loop) return true;
-  selector_ = Reference::steal(PyObject_GetAttrString(object(loop_), "_selector"));
-  if (!selector_) return false;
-  epoll_ = PyObject_AsFileDescriptor(selector_.get());
+bool Turns::open() {
+  if (selector_) return true;
+  Reference selector = Reference::steal(PyObject_GetAttrString(object(loop_), "_selector"));
+  if (!selector) return false;
+  epoll_ = PyObject_AsFileDescriptor(selector.get());
   if (epoll_ < 0) return false;
-  keys_ = keys_of(selector_.get());
+  keys_ = keys_of(selector.get());
+  selector_ = std::move(selector);
+  return true;
+}
+
+bool Turns::run() {
+  if (!open()) return false;
+  if (event_loop_ == nullptr) {
+    own_ = std::make_unique<EventLoop>(system_clock());
+    owner_process_ = getpid();
+    event_loop_ = own_.get();
+  }
+  epoll_event interest{};
+  interest.events = EPOLLIN;
+  interest.data.fd = event_loop_->descriptor();
+  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, interest.data.fd, &interest) < 0 && errno != EEXIST) {
+    PyErr_SetFromErrno(PyExc_OSError);
+    return false;
+  }
+  const bool fine = run_alone();
+  idle_.store(false);
+  return fine;
+}
+
+bool Turns::run_alone() {
+  run_host();            // What was registered with it counts from here on.
+  Wait wait = Wait::no;  // As asyncio does: what has happened comes before what is ready.
+  for (;;) {
+    if (!collect_events(wait)) return false;
+    if (std::exchange(host_wants_turn_, false)) run_host();
+    if (!call_what_is_ready()) return false;
+    if (loop_.stopping) return true;
+    if (set_alarm()) run_host();
+    host_wants_turn_ = event_loop_->wants_turn();
+    wait = host_wants_turn_ || alarm_rang_ ? Wait::no : Wait::until_something_happens;
+  }
+}
+
+// A loop of our own has nothing but the alarm and the wake; a host's may have anything, and waits
+// for anybody.
+void Turns::run_host() {
+  if (own_) return event_loop_->run_ready();
+  Py_BEGIN_ALLOW_THREADS;
+  event_loop_->run_ready();
+  Py_END_ALLOW_THREADS;
+}
+
+bool Turns::attach(EventLoop& host) {
+  if (!open()) return false;
   Result<Watch> watch =
-      event_loop.try_watch(epoll_, Interest::readable, [this](Interest) { events_wait_ = true; });
+      host.try_watch(epoll_, Interest::readable, [this](Interest) { events_wait_ = true; });
   if (!watch) {
     PyErr_Format(PyExc_RuntimeError, "the selector of %R: %s", object(loop_),
                  watch.error().message.c_str());
     return false;
   }
   epoll_watch_ = *std::move(watch);
-  event_loop_ = &event_loop;
-  return true;
-}
-
-bool Turns::run() {
-  if (event_loop_ == nullptr) {
-    own_ = std::make_unique<EventLoop>(system_clock());
-    owner_process_ = getpid();
-  }
-  if (!open(own_ ? *own_ : *event_loop_)) return false;
-  events_wait_ = true;  // As asyncio does: what has happened comes before what is ready.
-  more_ = true;
-  event_loop_->set_turn_hook(this);
-  event_loop_->run();
-  event_loop_->set_turn_hook(nullptr);
-  if (failure_) return raise_exception(std::move(failure_)), false;
-  return true;
-}
-
-bool Turns::attach(EventLoop& host) {
-  if (!open(host)) return false;
+  event_loop_ = &host;
   attached_ = true;
-  events_wait_ = true;
   more_ = true;
   host.set_turn_hook(this);
   return true;
 }
 
 void Turns::detach() {
-  attached_ = false;
+  if (!std::exchange(attached_, false)) return;
   idle_.store(false);
   event_loop_->set_turn_hook(nullptr);
+  epoll_watch_.reset();
 }
 
 void Turns::close() {
   idle_.store(false);
+  if (event_loop_ == nullptr) return;
   if (owner_process_ != 0 && owner_process_ != getpid()) {
-    // A forked child: ending a watch would end the parent's.
-    (void)new Watch(std::move(epoll_watch_));
-    (void)own_.release();
+    (void)own_.release();  // A forked child: to end it here would end the parent's.
+  } else {
+    detach();
+    event_loop_->cancel_timer(std::exchange(alarm_, TimerId::none));
+    if (epoll_ >= 0) epoll_ctl(epoll_, EPOLL_CTL_DEL, event_loop_->descriptor(), nullptr);
   }
-  epoll_watch_.reset();
-  if (event_loop_ != nullptr) event_loop_->cancel_timer(std::exchange(alarm_, TimerId::none));
   event_loop_ = nullptr;
   own_.reset();
 }
@@ -173,39 +200,20 @@ bool Turns::has_work() { return woken_.exchange(false) || events_wait_ || alarm_
 
 AfterTurn Turns::before_wait() noexcept {
   if (!has_work()) return AfterTurn::wait;
-  if (attached_) {
-    const PyGILState_STATE gil = PyGILState_Ensure();
-    const AfterTurn after = turn_with_gil();
-    PyGILState_Release(gil);
-    return after;
-  }
-  if (released_ != nullptr) PyEval_RestoreThread(std::exchange(released_, nullptr));
-  const AfterTurn after = turn_with_gil();
-  if (after == AfterTurn::wait) released_ = PyEval_SaveThread();
-  return after;
-}
-
-AfterTurn Turns::turn_with_gil() {
+  const PyGILState_STATE gil = PyGILState_Ensure();
   idle_.store(false);
-  if (!call_what_is_ready()) {
-    if (!attached_) {
-      failure_ = take_exception();
-      return AfterTurn::leave;
-    }
+  if ((std::exchange(events_wait_, false) && !collect_events(Wait::no)) || !call_what_is_ready()) {
     PyErr_WriteUnraisable(object(loop_));
   }
-  if (!attached_ && loop_.stopping) return AfterTurn::leave;
-  set_alarm();
+  (void)set_alarm();
   idle_.store(true);  // From here on others wake us; what they added before is seen now.
   more_ = ready_.size() > 0;
-  if (!more_) return AfterTurn::wait;
-  idle_.store(false);
-  return AfterTurn::go_on;
+  PyGILState_Release(gil);
+  return more_ ? AfterTurn::go_on : AfterTurn::wait;
 }
 
 bool Turns::call_what_is_ready() {
   if (PyErr_CheckSignals() < 0) return false;
-  if (std::exchange(events_wait_, false) && !collect_events()) return false;
   alarm_rang_ = false;
   std::size_t called = 0;
   do {
@@ -215,7 +223,8 @@ bool Turns::call_what_is_ready() {
       const Reference handle = ready_.pop();
       if (handle && !call(handle.get())) return false;
     }
-  } while (!loop_.stopping && called < calls_between_polls && ready_.size() > 0);
+    // Where there was input there is more: to look again first makes larger batches of it.
+  } while (!events_came_ && !loop_.stopping && called < calls_between_polls && ready_.size() > 0);
   return true;
 }
 
@@ -257,34 +266,57 @@ void Turns::collect_timers() {
   while (Reference handle = timers_.take_due(now)) ready_.push(std::move(handle));
 }
 
-void Turns::set_alarm() {
+// Whether it was changed, which the EventLoop learns in its next turn.
+bool Turns::set_alarm() {
   const double next = timers_.next();
-  if (next == alarm_time_) return;
+  if (next == alarm_time_) return false;
   event_loop_->cancel_timer(std::exchange(alarm_, TimerId::none));
   alarm_time_ = next;
-  if (next == never) return;
+  if (next == never) return true;
   alarm_ = event_loop_->start_timer(instant_of(next), [this] {
     alarm_time_ = never;
     alarm_rang_ = true;
   });
+  return true;
 }
 
 // ---- What the selector has seen ----
 
-bool Turns::collect_events() {
-  if (!keys_) return collect_events_by_python();
+bool Turns::collect_events(Wait wait) {
   std::array<epoll_event, 256> seen;  // What does not fit is there the next time.
-  const int count = epoll_wait(epoll_, seen.data(), static_cast<int>(seen.size()), 0);
-  if (count < 0 && errno != EINTR) return PyErr_SetFromErrno(PyExc_OSError) != nullptr;
+  constexpr int room = 256;
+  int count = 0;
+  if (wait == Wait::until_something_happens && PyErr_CheckSignals() < 0) return false;
+  idle_.store(true);
+  if (wait == Wait::no || woken_.load() || ready_.size() > 0) {
+    count = epoll_wait(epoll_, seen.data(), room, 0);
+  } else {
+    Py_BEGIN_ALLOW_THREADS;
+    count = epoll_wait(epoll_, seen.data(), room, -1);
+    Py_END_ALLOW_THREADS;
+  }
+  const int error = errno;
+  idle_.store(false);
+  woken_.store(false);
+  events_came_ = false;
+  if (count < 0) {
+    if (error == EINTR) return true;  // A signal: its handler runs before anything else.
+    errno = error;
+    return PyErr_SetFromErrno(PyExc_OSError) != nullptr;
+  }
+  if (!keys_) return collect_events_by_python();
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = seen[static_cast<std::size_t>(i)];
+    if (event.data.fd == event_loop_->descriptor()) {
+      host_wants_turn_ = true;
+      continue;
+    }
     const Reference descriptor = Reference::steal(PyLong_FromLong(event.data.fd));
     if (!descriptor) return false;
-    PyObject* key = PyDict_GetItemWithError(keys_.get(), descriptor.get());
-    if (key == nullptr && PyErr_Occurred() != nullptr) return false;
-    if (key == nullptr) continue;
-    const Reference kept = Reference::borrow(key);
-    if (!collect(key, event.events)) return false;
+    const Reference key = Reference::borrow(PyDict_GetItemWithError(keys_.get(), descriptor.get()));
+    if (!key && PyErr_Occurred() != nullptr) return false;
+    if (key && !collect(key.get(), event.events)) return false;
+    events_came_ = true;
   }
   return true;
 }
@@ -315,6 +347,7 @@ bool Turns::collect(PyObject* key, PyObject* handle, const char* remove) {
 
 bool Turns::collect_events_by_python() {
   const Reference seen = Reference::steal(PyObject_CallMethod(selector_.get(), "select", "i", 0));
+  host_wants_turn_ = !attached_;  // Of which this selector says nothing.
   return seen && call_method(object(loop_), "_process_events", seen.get());
 }
 

@@ -1,11 +1,11 @@
-// Turns drives asyncio on the turns of an EventLoop: before the loop waits, what is ready is
-// called; if nothing is left, the loop waits, with the GIL released. Descriptors stay in asyncio's
-// own selector: its epoll is a single descriptor to the loop, so that registering one follows the
-// standard library to the letter.
+// Turns drives asyncio: what is ready is called in rounds, and when nothing is left, it waits, with
+// the GIL released. Descriptors stay in asyncio's own selector, an epoll, so that registering one
+// follows the standard library to the letter; deadlines and wakes are an EventLoop's. One of the
+// two is a single descriptor to the other:
 //
-//   alone      run() owns an EventLoop and runs it until the Python loop is stopped.
-//   attached   somebody else runs the EventLoop; each turn takes the GIL if there is work for
-//              Python, and gives it back.
+//   alone      run() waits in the selector's epoll, and the EventLoop's descriptor is in that.
+//   attached   somebody else runs the EventLoop, and the epoll is in that; each turn takes the GIL
+//              if there is work for Python, and gives it back.
 //
 // Thread: the loop's, with the GIL, except before_wait(); call_soon_threadsafe() and wake() any
 // thread, with the GIL.
@@ -57,44 +57,48 @@ class Turns final : public TurnHook {
   AfterTurn before_wait() noexcept override;
 
  private:
-  bool open(EventLoop& event_loop);
+  enum class Wait { no, until_something_happens };
+
+  bool open();
+  bool run_alone();
+  void run_host();
   bool has_work();
-  AfterTurn turn_with_gil();
   bool call_what_is_ready();
   bool call(PyObject* handle);
   bool call_foreign(PyObject* handle);
   bool report(PyObject* handle);
-  bool collect_events();
+  bool collect_events(Wait wait);
   bool collect_events_by_python();
   bool collect(PyObject* key, unsigned events);
   bool collect(PyObject* key, PyObject* handle, const char* remove);
   void collect_timers();
-  void set_alarm();
+  bool set_alarm();
 
   LoopCore& loop_;
   ReadyRing ready_;
   TimerHeap timers_;
 
   std::unique_ptr<EventLoop> own_;
-  pid_t owner_process_ = 0;  // A fork's child must not touch the epoll that it shares.
+  pid_t owner_process_ = 0;  // A fork's child must not touch the epolls that it shares.
   EventLoop* event_loop_ = nullptr;
   bool attached_ = false;
-  PyThreadState* released_ = nullptr;  // While running alone and waiting.
-  Reference failure_;                  // What left a callback and is to leave run().
+  bool host_wants_turn_ = false;  // Alone: the EventLoop has something to do.
 
   int epoll_ = -1;  // The selector's.
   Reference selector_;
-  Reference keys_;  // Its keys by descriptor; nothing: we know it only by its methods.
-  Watch epoll_watch_;
-  bool events_wait_ = false;  // The selector has something.
+  Reference keys_;            // Its keys by descriptor; nothing: we know it only by its methods.
+  Watch epoll_watch_;         // Attached.
+  bool events_wait_ = false;  // The selector may have something.
+  bool events_came_ = false;  // It had, the last time.
 
   TimerId alarm_ = TimerId::none;
   double alarm_time_ = std::numeric_limits<double>::infinity();
   bool alarm_rang_ = false;
 
-  bool more_ = false;               // The last turn left something to call.
-  std::atomic<bool> idle_ = false;  // Whoever adds something must say so by `woken_`.
-  std::atomic<bool> woken_ = false;
+  bool more_ = false;                // The last turn left something to call.
+  std::atomic<bool> idle_ = false;   // The loop looks no more by itself before it waits.
+  std::atomic<bool> added_ = false;  // Since then something was added,
+  std::atomic<bool> woken_ = false;  // and the loop told so.
 };
 
 // Seconds of CLOCK_MONOTONIC, as time.monotonic() counts them.

@@ -10,7 +10,6 @@ that hosts run on; transports, subprocesses, signals and TLS are the standard li
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import threading
 from asyncio import base_events, events, format_helpers
@@ -23,8 +22,6 @@ from unirun._core import LoopCore
 if TYPE_CHECKING:
     from collections.abc import Callable
     from selectors import BaseSelector
-
-_format_handle = cast("Any", base_events)._format_handle
 
 # Since 3.13 callbacks are shown with their arguments in debug mode only.
 _HIDES_ARGUMENTS = "debug" in signature(format_helpers._format_callback_source).parameters
@@ -49,9 +46,7 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):
     def run_forever(self) -> None:
         """Run until `stop()` is called."""
         self._refuse_if_attached("run_forever")
-        self._check_closed()
-        with _HearingSignals(self):
-            super().run_forever()
+        super().run_forever()
 
     def stop(self) -> None:
         """Stop at the end of this round: what is ready by now is still called."""
@@ -68,13 +63,6 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):
         self._let_go()
         super().close()
         self._forget()
-
-    def remove_signal_handler(self, sig: int) -> bool:
-        """Remove the handler of a signal; whether there was one."""
-        removed = super().remove_signal_handler(sig)
-        if removed and not self._signal_handlers and self.is_running() and not self._attached:
-            signal.set_wakeup_fd(self._csock.fileno())  # asyncio has let go of it, but we wait by it.
-        return removed
 
     def _refuse_if_attached(self, what: str) -> None:
         if self._attached:
@@ -102,7 +90,8 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):
             handle._run()
             took = self.time() - start
             if took >= self.slow_callback_duration:
-                logger.warning("Executing %s took %.3f seconds", _format_handle(handle), took)
+                module = cast("Any", base_events)
+                module.logger.warning("Executing %s took %.3f seconds", module._format_handle(handle), took)
         finally:
             self._current_handle = None
 
@@ -155,34 +144,6 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):
         _, waiting = await asyncio.wait([ended], timeout=max(0, end - self.time()))
         if waiting:
             logger.error("a thread of the default executor does not end; it is left")
-
-
-class _HearingSignals:
-    """While a loop runs in the main thread, a signal ends its wait, so that Python's handlers run."""
-
-    def __init__(self, loop: EventLoop) -> None:
-        self._loop = loop
-        self._before: int | None = None
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        try:
-            self._before = signal.set_wakeup_fd(self._loop._csock.fileno())
-        except ValueError:
-            pass  # A sub-interpreter: signals go to the main one.
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is None or self._loop._signal_handlers:
-            return  # As asyncio does, a loop with handlers keeps hearing.
-        ours = self._loop._csock.fileno()
-        now = signal.set_wakeup_fd(-1)
-        wanted = self._before if now == ours else now  # Somebody has set another meanwhile.
-        if wanted not in (-1, ours):
-            try:
-                signal.set_wakeup_fd(wanted)
-            except (OSError, ValueError):
-                pass  # It was closed meanwhile.
 
 
 def new_event_loop() -> EventLoop:

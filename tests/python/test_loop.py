@@ -1,14 +1,694 @@
-"""asyncio on unirun's loop, alone and attached to a host's."""
+"""asyncio on unirun's loop, alone and attached to a host's. CPython's own suite is in test_cpython_asyncio.py."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
+import os
+import selectors
+import signal
+import socket
+import ssl
+import subprocess
+import sys
 import threading
+import time
+import tracemalloc
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import unirun
+
 pytestmark = pytest.mark.native
+
+DEADLINE = 20.0
+
+
+def run(coroutine: Coroutine[Any, Any, Any], debug: bool = False) -> Any:
+    with unirun.Runner(debug=debug) as runner:
+        return runner.run(asyncio.wait_for(coroutine, DEADLINE))
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = unirun.new_event_loop()
+    yield loop
+    loop.close()
+
+
+async def others_end() -> None:
+    """Wait until the handlers of servers have ended, and what they closed is closed."""
+    main = {asyncio.current_task()}
+    handlers = {task for task in asyncio.all_tasks() if "echo" in repr(task.get_coro())}
+    await asyncio.gather(*(handlers - main))
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def run_round(loop: asyncio.AbstractEventLoop) -> None:
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+# ---- Callbacks ----
+
+
+def test_callbacks_run_in_their_order_in_their_context(loop: asyncio.AbstractEventLoop) -> None:
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
+    seen: list[Any] = []
+    variable.set(1)
+    loop.call_soon(lambda: seen.append(variable.get()))
+    variable.set(2)
+    loop.call_soon(lambda a, b: seen.append((a, b, variable.get())), "a", "b")
+    own = contextvars.copy_context()
+    own.run(variable.set, 3)
+    loop.call_soon(lambda: seen.append(variable.get()), context=own)
+    loop.call_soon(callback=lambda: seen.append("by name"))
+    variable.set(4)
+    run_round(loop)
+    assert seen == [1, ("a", "b", 2), 3, "by name"]
+
+
+def test_a_callback_that_is_added_meanwhile_waits_for_the_next_round(loop: asyncio.AbstractEventLoop) -> None:
+    seen: list[str] = []
+
+    def first() -> None:
+        loop.call_soon(seen.append, "later")
+        loop.call_soon(loop.stop)
+
+    loop.call_soon(first)
+    loop.call_soon(seen.append, "now")
+    run_round(loop)
+    assert seen == ["now"]
+    loop.run_forever()
+    assert seen == ["now", "later"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda loop: loop.call_soon(), "call_soon.. missing required argument: 'callback'"),
+        (lambda loop: loop.call_soon(print, colour=1), "call_soon.. got an unexpected keyword argument 'colour'"),
+        (lambda loop: loop.call_later(1), "call_later.. missing required argument: 'callback'"),
+        (lambda loop: loop.call_later(None, print), "delay must not be None"),
+        (lambda loop: loop.call_at(None, print), "when cannot be None"),
+        (lambda loop: loop.call_at(1, print, when=2), "multiple values for argument 'when'"),
+        (lambda loop: loop.call_at("soon", print), "must be real number, not str"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(
+    loop: asyncio.AbstractEventLoop, call: Callable[[Any], None], error: str
+) -> None:
+    with pytest.raises(TypeError, match=error):
+        call(loop)
+
+
+def test_handles_are_asyncios(loop: asyncio.AbstractEventLoop) -> None:
+    handle = loop.call_soon(print, "x")
+    timer = loop.call_later(60, print, "x")
+    assert isinstance(handle, asyncio.Handle)
+    assert isinstance(timer, asyncio.TimerHandle)
+    assert repr(handle) == "<Handle print('x')>" or sys.version_info >= (3, 13)
+    assert "when=" in repr(timer)
+    assert timer.when() == pytest.approx(loop.time() + 60, abs=DEADLINE)
+    assert timer > loop.call_at(1.0, print)
+    for each in (handle, timer):
+        reference = weakref.ref(each)
+        assert reference() is each
+        assert not each.cancelled()
+        each.cancel()
+        each.cancel()
+        assert each.cancelled()
+        assert "cancelled" in repr(each)
+    run_round(loop)
+
+
+def test_a_handle_comes_from_a_loop_only() -> None:
+    from unirun import _core
+
+    with pytest.raises(TypeError):
+        _core.LoopHandle(print, (), None)  # type: ignore[arg-type]
+
+
+def test_a_callback_may_cancel_itself_and_the_next(loop: asyncio.AbstractEventLoop) -> None:
+    seen: list[str] = []
+
+    def first() -> None:
+        own.cancel()
+        following.cancel()
+        seen.append("first")
+
+    own = loop.call_soon(first)
+    following = loop.call_soon(seen.append, "second")
+    run_round(loop)
+    assert seen == ["first"]
+
+
+# ---- Time ----
+
+
+def test_timers_come_in_their_order_and_never_early(loop: asyncio.AbstractEventLoop) -> None:
+    fired: list[tuple[int, float]] = []
+    now = loop.time()
+
+    def fire(i: int, when: float) -> None:
+        fired.append((i, loop.time() - when))
+
+    for i in (5, 3, 1, 4, 2, 0):
+        when = now + i * 0.002
+        loop.call_at(when, fire, i, when)
+    loop.call_at(now + 0.02, loop.stop)
+    loop.run_forever()
+    assert [i for i, _ in fired] == [0, 1, 2, 3, 4, 5]
+    assert min(late for _, late in fired) >= 0
+
+
+def test_equal_timers_come_in_the_order_of_their_start(loop: asyncio.AbstractEventLoop) -> None:
+    fired: list[int] = []
+    when = loop.time() + 0.001
+    for i in range(100):
+        loop.call_at(when, fired.append, i)
+    loop.call_at(when + 0.001, loop.stop)
+    loop.run_forever()
+    assert fired == list(range(100))
+
+
+def test_timers_that_were_cancelled_are_forgotten(loop: asyncio.AbstractEventLoop) -> None:
+    class Payload:
+        pass
+
+    references = []
+    for _ in range(10_000):
+        payload = Payload()
+        references.append(weakref.ref(payload))
+        loop.call_later(3600, print, payload).cancel()
+    del payload
+    assert not any(reference() for reference in references)
+    run_round(loop)
+
+
+def test_time_that_a_subclass_tells_is_the_loops() -> None:
+    from unirun.loop import EventLoop
+
+    class Late(EventLoop):
+        def time(self) -> float:
+            return super().time() + 1000
+
+    loop = Late()
+    handle = loop.call_later(1, print)
+    assert handle.when() >= time.monotonic() + 1000
+    loop.close()
+
+
+def test_a_timer_that_is_due_before_the_loop_waits_is_not_lost() -> None:
+    async def main() -> None:
+        for i in range(2_000):
+            await asyncio.sleep(i % 100 * 1e-6 + 1e-10)
+
+    run(main())
+
+
+@pytest.mark.parametrize("when", [float("nan"), -1.0, 0, -(10**30)])
+def test_a_time_that_is_past_or_no_time_is_now(loop: asyncio.AbstractEventLoop, when: float) -> None:
+    loop.call_at(when, loop.stop)
+    loop.run_forever()
+
+
+def test_a_time_without_end_never_comes(loop: asyncio.AbstractEventLoop) -> None:
+    loop.call_at(float("inf"), pytest.fail)
+    loop.call_later(10**15, pytest.fail)
+    loop.call_later(0.002, loop.stop)
+    loop.run_forever()
+
+
+# ---- Threads ----
+
+
+def test_calls_from_many_threads_arrive_whole_and_in_each_ones_order() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        seen: list[tuple[int, int]] = []
+        done = asyncio.Event()
+
+        def arrive(thread: int, i: int) -> None:
+            seen.append((thread, i))
+            if len(seen) == 4 * 2000:
+                done.set()
+
+        def send(thread: int) -> None:
+            for i in range(2000):
+                loop.call_soon_threadsafe(arrive, thread, i)
+
+        threads = [threading.Thread(target=send, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        await done.wait()
+        for thread in threads:
+            thread.join()
+        for n in range(4):
+            assert [i for thread, i in seen if thread == n] == list(range(2000))
+
+    run(main())
+
+
+def test_a_call_from_a_thread_wakes_a_loop_that_waits(loop: asyncio.AbstractEventLoop) -> None:
+    for _ in range(50):
+        thread = threading.Thread(target=loop.call_soon_threadsafe, args=(loop.stop,))
+        loop.call_soon(thread.start)
+        loop.run_forever()
+        thread.join()
+
+
+def test_to_thread_task_group_and_timeout() -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(asyncio.to_thread(pow, i, 2)) for i in range(10)]
+        assert [task.result() for task in tasks] == [i * i for i in range(10)]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.005):
+                await asyncio.Event().wait()
+
+    run(main())
+
+
+def test_the_gil_is_free_while_the_loop_waits(loop: asyncio.AbstractEventLoop) -> None:
+    stop = threading.Event()
+    counted = 0
+
+    def count() -> None:
+        nonlocal counted
+        while not stop.is_set():
+            counted += 1
+            if counted == 100_000:
+                loop.call_soon_threadsafe(loop.stop)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    loop.run_forever()
+    stop.set()
+    thread.join()
+    assert counted >= 100_000
+
+
+# ---- The world ----
+
+
+def test_streams_over_tcp_and_unix_sockets(tmp_path: Path) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        payload = os.urandom(3_000_000)  # More than any buffer takes at once.
+
+        async def send() -> None:
+            writer.write(payload)
+            await writer.drain()
+
+        sending = asyncio.create_task(send())
+        assert await reader.readexactly(len(payload)) == payload
+        await sending
+        writer.close()
+        await writer.wait_closed()
+
+    async def main() -> None:
+        path = str(tmp_path / "s")
+        async with await asyncio.start_server(echo, "127.0.0.1", 0) as tcp:
+            host, port = tcp.sockets[0].getsockname()
+            await asyncio.gather(*[talk(*await asyncio.open_connection(host, port)) for _ in range(3)])
+        async with await asyncio.start_unix_server(echo, path):
+            await talk(*await asyncio.open_unix_connection(path))
+        await others_end()
+
+    run(main())
+
+
+def test_tls(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {certificate}"
+    subprocess.run(command.split(), check=True, capture_output=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    client = ssl.create_default_context(cafile=str(certificate))
+    client.check_hostname = False
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+        await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(echo, "127.0.0.1", 0, ssl=server) as tcp:
+            host, port = tcp.sockets[0].getsockname()
+            reader, writer = await asyncio.open_connection(host, port, ssl=client)
+            writer.write(b"secret\n")
+            assert await reader.readline() == b"secret\n"
+            writer.close()
+            await writer.wait_closed()
+            await others_end()
+
+    run(main())
+
+
+def test_subprocesses() -> None:
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec(
+            "cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate(b"through cat")
+        assert (output, process.returncode) == (b"through cat", 0)
+        process = await asyncio.create_subprocess_exec("sleep", "60")
+        process.kill()
+        assert await process.wait() == -signal.SIGKILL
+
+    run(main())
+
+
+def test_a_descriptor_that_cannot_be_watched_is_an_error_and_no_end(loop: asyncio.AbstractEventLoop) -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        loop.add_reader(10**6, print)
+    with open(__file__) as file, pytest.raises(PermissionError):
+        loop.add_reader(file, print)
+    ours, theirs = socket.socketpair()
+    loop.add_reader(ours, print)
+    ours.close()  # Without a word to the loop.
+    theirs.close()
+    run_round(loop)
+
+
+def test_a_watch_does_not_change_the_descriptor(loop: asyncio.AbstractEventLoop) -> None:
+    reading, writing = os.pipe()
+    loop.add_reader(reading, lambda: (loop.remove_reader(reading), loop.stop()))
+    os.write(writing, b"x")
+    loop.run_forever()
+    assert os.get_blocking(reading)
+    os.close(reading)
+    os.close(writing)
+
+
+def test_more_descriptors_than_one_look_takes(loop: asyncio.AbstractEventLoop) -> None:
+    pairs = [socket.socketpair() for _ in range(300)]
+    seen = set()
+
+    def arrive(sock: socket.socket) -> None:
+        sock.recv(1)
+        seen.add(sock)
+        if len(seen) == len(pairs):
+            loop.stop()
+
+    for ours, theirs in pairs:
+        loop.add_reader(ours, arrive, ours)
+        theirs.send(b"x")
+    loop.run_forever()
+    for ours, theirs in pairs:
+        loop.remove_reader(ours)
+        ours.close()
+        theirs.close()
+
+
+def test_a_selector_without_a_descriptor_is_refused() -> None:
+    from unirun.loop import EventLoop
+
+    with selectors.SelectSelector() as selector, pytest.raises(ValueError, match=r"use selectors\.EpollSelector"):
+        EventLoop(selector)
+
+
+def test_a_selector_that_is_somebody_elses_works() -> None:
+    from unirun.loop import EventLoop
+
+    class Counted(selectors.EpollSelector):
+        looks = 0
+
+        def select(self, timeout: float | None = None) -> Any:
+            self.looks += 1
+            return super().select(timeout)
+
+    selector = Counted()
+    with unirun.Runner(loop_factory=lambda: EventLoop(selector)) as runner:
+        runner.run(asyncio.to_thread(int))
+        runner.run(asyncio.sleep(0.001))
+    assert selector.looks > 0
+
+
+# ---- Signals ----
+
+
+def test_a_signal_handler_is_called_by_the_loop(loop: asyncio.AbstractEventLoop) -> None:
+    loop.add_signal_handler(signal.SIGUSR1, loop.stop)
+    loop.call_later(0.001, os.kill, os.getpid(), signal.SIGUSR1)
+    loop.run_forever()
+    assert loop.remove_signal_handler(signal.SIGUSR1)
+
+
+def send_when_waiting(number: int) -> None:
+    """Send a signal to this process once the main thread sleeps in the kernel. Called by the loop."""
+    main = threading.main_thread().native_id
+
+    def send() -> None:
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:
+            state = Path(f"/proc/self/task/{main}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            if state == "S":
+                break
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=send).start()
+
+
+def test_ctrl_c_ends_a_loop_that_waits() -> None:
+    async def forever() -> None:
+        send_when_waiting(signal.SIGINT)
+        await asyncio.Event().wait()
+
+    for _ in range(5):
+        with unirun.Runner() as runner, pytest.raises(KeyboardInterrupt):
+            runner.run(forever())
+
+
+def test_a_handler_of_pythons_own_runs_while_the_loop_waits(loop: asyncio.AbstractEventLoop) -> None:
+    before = signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(loop.stop))
+    for _ in range(5):
+        loop.call_soon(send_when_waiting, signal.SIGUSR1)
+        loop.run_forever()
+    signal.signal(signal.SIGUSR1, before)
+
+
+# ---- What goes wrong ----
+
+
+def test_an_exception_in_a_callback_goes_to_the_exception_handler(loop: asyncio.AbstractEventLoop) -> None:
+    seen: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: seen.append(context))
+
+    def divide() -> None:
+        1 / 0  # noqa: B018
+
+    handle = loop.call_soon(divide)
+    loop.call_soon(lambda: seen.append({"after": True}))
+    run_round(loop)
+    assert isinstance(seen[0]["exception"], ZeroDivisionError)
+    assert seen[0]["handle"] is handle
+    assert seen[0]["message"].startswith("Exception in callback test_an_exception_in_a_callback")
+    assert seen[1] == {"after": True}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_is_to_end_the_program_leaves_the_loop(
+    loop: asyncio.AbstractEventLoop, error: type[BaseException], debug: bool
+) -> None:
+    seen: list[str] = []
+
+    def end() -> None:
+        raise error("the end")
+
+    loop.set_debug(debug)
+    loop.call_soon(end)
+    loop.call_soon(seen.append, "kept for the next run")
+    with pytest.raises(error, match="the end"):
+        loop.run_forever()
+    assert not loop.is_running()
+    run_round(loop)
+    assert seen == ["kept for the next run"]
+
+
+def test_a_loop_does_not_run_twice_nor_inside_another() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(RuntimeError, match="already running"):
+            loop.run_forever()
+        other = unirun.new_event_loop()
+        with pytest.raises(RuntimeError, match="while another loop is running"):
+            other.run_forever()
+        other.close()
+        with pytest.raises(RuntimeError, match="Cannot close a running"):
+            loop.close()
+
+    run(main())
+
+
+def test_a_closed_loop_says_so(loop: asyncio.AbstractEventLoop) -> None:
+    loop.close()
+    loop.close()
+    assert loop.is_closed()
+    for call in (
+        lambda: loop.call_soon(print),
+        lambda: loop.call_later(1, print),
+        lambda: loop.call_soon_threadsafe(print),
+        loop.run_forever,
+    ):
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            call()
+
+
+def test_a_loop_that_is_dropped_open_warns() -> None:
+    def drop() -> None:
+        unirun.new_event_loop()
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match="unclosed event loop"):
+        drop()
+
+
+def test_debug_mode_checks_threads_and_callbacks_and_names_the_slow(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = []
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.0
+
+    def elsewhere() -> None:
+        try:
+            loop.call_soon(print)
+        except RuntimeError as error:
+            errors.append(error)
+        loop.call_soon_threadsafe(loop.stop)
+
+    thread = threading.Thread(target=elsewhere)
+    loop.call_soon(thread.start)
+    loop.run_forever()
+    thread.join()
+    assert "Non-thread-safe operation" in str(errors[0])
+    with pytest.raises(TypeError, match="coroutines cannot be used"):
+        loop.call_soon(asyncio.sleep)  # type: ignore[arg-type]
+    assert f"created at {__file__}" in repr(loop.call_soon(int))
+    assert any("took" in record.getMessage() for record in caplog.records)
+
+
+# ---- What it costs ----
+
+
+def test_a_million_callbacks_leave_nothing_behind(loop: asyncio.AbstractEventLoop) -> None:
+    left = 0
+    argument = object()
+
+    def again(_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            loop.stop()
+            return
+        loop.call_soon(again, argument)
+        loop.call_soon(int).cancel()
+        loop.call_later(60, again, argument).cancel()
+        if left % 1000 == 0:
+            loop.call_later(0, int)
+
+    def go(count: int) -> None:
+        nonlocal left
+        left = count
+        loop.call_soon(again, argument)
+        loop.run_forever()
+
+    go(5_000)
+    references = sys.getrefcount(argument)
+    tracemalloc.start()
+    go(5_000)
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    go(300_000)  # Three handles each.
+    tracemalloc.start()
+    go(5_000)
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert sys.getrefcount(argument) == references
+    assert after <= before + 50_000
+
+
+def test_a_loop_in_a_cycle_is_collected() -> None:
+    def make() -> weakref.ref[asyncio.AbstractEventLoop]:
+        loop = unirun.new_event_loop()
+        loop.call_soon(lambda: loop)
+        loop.call_later(60, lambda: loop)
+        run_round(loop)
+        loop.call_soon(lambda: loop)
+        loop.close()
+        return weakref.ref(loop)
+
+    reference = make()
+    gc.collect()
+    assert reference() is None
+
+
+def test_loops_leave_no_descriptor_behind() -> None:
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    run(asyncio.sleep(0))
+    before = count()
+    for _ in range(20):
+        run(asyncio.sleep(0.0001))
+    assert count() == before
+
+
+def test_an_idle_loop_sleeps(loop: asyncio.AbstractEventLoop) -> None:
+    import resource
+
+    loop.call_later(1, print).cancel()
+    loop.call_later(0.3, loop.stop)
+    before = resource.getrusage(resource.RUSAGE_THREAD)
+    loop.run_forever()
+    after = resource.getrusage(resource.RUSAGE_THREAD)
+    assert after.ru_nvcsw - before.ru_nvcsw <= 5
+
+
+def test_a_forked_child_that_drops_the_loop_does_not_disturb_the_parent() -> None:
+    script = """
+import asyncio, os, unirun
+async def main():
+    loop = asyncio.get_running_loop()
+    child = os.fork()
+    if child == 0:
+        asyncio.events._set_running_loop(None)
+        loop._thread_id = None
+        loop.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    await asyncio.sleep(0.005)
+    assert await asyncio.to_thread(lambda: 7) == 7
+    reader, writer = os.pipe()
+    got = loop.create_future()
+    loop.add_reader(reader, lambda: got.done() or got.set_result(1))
+    os.write(writer, b"x")
+    await got
+    print("fine")
+with unirun.Runner() as runner:
+    runner.run(main())
+"""
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert (said.stdout, said.returncode) == ("fine\n", 0), said.stderr
+
+
+# ---- Attached to a host's loop ----
 
 
 def test_a_guest_runs_on_the_turns_of_a_host() -> None:
@@ -22,6 +702,11 @@ def test_a_guest_runs_on_the_turns_of_a_host() -> None:
         seen.append(asyncio.get_running_loop() is loop)
         await asyncio.sleep(0.001)
         seen.append(await asyncio.to_thread(threading.get_ident) != threading.get_ident())
+        server = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        seen.append(await reader.read())
+        writer.close()
+        server.close()
         host.stop()
 
     async def forever() -> None:
@@ -35,9 +720,50 @@ def test_a_guest_runs_on_the_turns_of_a_host() -> None:
     host.run()
     assert done.done()
     assert not endless.done()
-    host.detach(5)
-    assert seen == [True, True, "cancelled"]
+    host.detach(DEADLINE)
+    assert seen == [True, True, b"", "cancelled"]
     assert loop.is_closed()
+
+
+def test_a_guest_lives_in_a_thread_that_python_has_never_seen() -> None:
+    from unirun import _core
+
+    seen: list[str] = []
+
+    def serve() -> None:
+        host = _core.HostedLoop()
+        host.loop.call_later(0.001, host.stop)
+        host.loop.call_soon(seen.append, "ran")
+        host.run()
+        host.detach(DEADLINE)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join()
+    assert seen == ["ran"]
+
+
+def test_what_other_threads_give_a_guest_wakes_its_host() -> None:
+    from unirun import _core
+
+    host = _core.HostedLoop()
+    seen = []
+
+    def arrive(i: int) -> None:
+        seen.append(i)
+        if i == 9_999:
+            host.stop()
+
+    def send() -> None:
+        for i in range(10_000):
+            host.loop.call_soon_threadsafe(arrive, i)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    host.run()
+    thread.join()
+    host.detach(DEADLINE)
+    assert seen == list(range(10_000))
 
 
 def test_a_guest_cannot_stop_its_host() -> None:
@@ -47,4 +773,42 @@ def test_a_guest_cannot_stop_its_host() -> None:
     for call in (host.loop.stop, host.loop.run_forever, host.loop.close):
         with pytest.raises(RuntimeError, match="is the host's to do"):
             call()
-    host.detach(5)
+    host.detach(DEADLINE)
+
+
+def test_what_would_end_a_program_does_not_end_a_host() -> None:
+    from unirun import _core
+
+    host = _core.HostedLoop()
+    seen: list[BaseException] = []
+    host.loop.set_exception_handler(lambda _, context: seen.append(context["exception"]))
+
+    def end() -> None:
+        raise SystemExit(3)
+
+    host.loop.call_soon(end)
+    host.loop.call_later(0.001, host.stop)
+    host.run()
+    host.detach(DEADLINE)
+    assert [type(error) for error in seen] == [SystemExit]
+
+
+def test_a_task_that_ignores_its_cancellation_is_named_and_left(caplog: pytest.LogCaptureFixture) -> None:
+    from unirun import _core
+
+    host = _core.HostedLoop()
+
+    async def deaf() -> None:
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+
+    task = host.loop.create_task(deaf(), name="the deaf one")
+    host.loop.call_later(0.001, host.stop)
+    host.run()
+    host.detach(0.01)
+    assert not task.done()
+    assert any("the deaf one" in record.getMessage() and "is left" in record.getMessage() for record in caplog.records)
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
