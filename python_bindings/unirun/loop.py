@@ -94,6 +94,7 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):
                 module.logger.warning("Executing %s took %.3f seconds", module._format_handle(handle), took)
         finally:
             self._current_handle = None
+            del handle  # An exception that is kept keeps this frame, and with it its own task alive.
 
     # ---- As a guest of a host (python_bindings/loop/attached_loop.h) ----
 

@@ -582,6 +582,23 @@ def test_debug_mode_checks_threads_and_callbacks_and_names_the_slow(
     assert any("took" in record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_task_that_fails_unheard_is_told_at_once(loop: asyncio.AbstractEventLoop, debug: bool) -> None:
+    told: list[object] = []
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    loop.set_debug(debug)
+
+    async def fail() -> None:
+        raise ValueError("unheard")
+
+    async def main() -> None:
+        asyncio.tasks._PyTask(fail())  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        assert [str(error) for error in told] == ["unheard"]
+
+    loop.run_until_complete(main())
+
+
 # ---- What it costs ----
 
 
