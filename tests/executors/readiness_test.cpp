@@ -6,7 +6,7 @@
 #include <csignal>
 #include <regex>
 
-#include "executors/process/heartbeat_watch.h"
+#include "executors/heartbeat_watch.h"
 #include "executors/process/notify_socket.h"
 #include "executors/process/unique_fd.h"
 #include "process_fixture.h"
