@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "framework/doorbell.h"
+#include "framework/event_size.h"
 #include "framework/inbox.h"
 #include "framework/require.h"
 
@@ -22,16 +23,19 @@ class BoundedQueue final : public EventQueue {
 
   explicit BoundedQueue(std::size_t capacity) : capacity_(capacity) {}
 
-  // Thread: one at a time.
+  // One event is taken however large. Thread: one at a time.
   Push push(SharedEvent event) {
     if (closed()) return Push::closed;
     const std::size_t size = size_.load(std::memory_order_acquire);
     if (size == 0) drop_told_ = false;
-    if (size >= capacity_) {
+    const std::size_t bytes = size_in_bytes(*event);
+    const std::size_t held = bytes_.load(std::memory_order_relaxed);
+    if (size >= capacity_ || (size > 0 && held + bytes > bytes_for(capacity_))) {
       dropped_.fetch_add(1, std::memory_order_relaxed);
       return std::exchange(drop_told_, true) ? Push::dropped : Push::first_drop;
     }
     size_.fetch_add(1, std::memory_order_relaxed);
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
     if (inbox_.push(std::move(event))) bell_.ring();
     return Push::taken;
   }
@@ -43,6 +47,9 @@ class BoundedQueue final : public EventQueue {
       inbox_.drain([&](SharedEvent&& event) { batch.push_back(std::move(event)); });
       return last || !batch.empty();
     });
+    std::size_t bytes = 0;
+    for (const SharedEvent& event : batch) bytes += size_in_bytes(*event);
+    bytes_.fetch_sub(bytes, std::memory_order_relaxed);
     size_.fetch_sub(batch.size(), std::memory_order_release);
     return batch;
   }
@@ -58,6 +65,7 @@ class BoundedQueue final : public EventQueue {
   const std::size_t capacity_;
   Inbox<SharedEvent> inbox_;
   std::atomic<std::size_t> size_{0};
+  std::atomic<std::size_t> bytes_{0};
   std::atomic<std::uint64_t> dropped_{0};
   std::atomic<bool> closed_{false};
   Doorbell bell_;

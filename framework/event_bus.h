@@ -88,8 +88,8 @@ class EventBus {
   [[nodiscard]] Subscription subscribe(EventKinds kinds, Observer observer,
                                        std::string name = "observer");
 
-  // Holds at most `capacity` events. Letting the pointer go closes the queue. Thread: the loop's
-  // for opening; see EventQueue for the rest. REQUIRES: capacity > 0.
+  // Holds at most `capacity` events, and 1 MiB and a KiB each. Letting the pointer go closes the
+  // queue. Thread: the loop's for opening; see EventQueue for the rest. REQUIRES: capacity > 0.
   [[nodiscard]] std::shared_ptr<EventQueue> open_queue(EventKinds kinds, std::size_t capacity,
                                                        std::string name = "queue");
 

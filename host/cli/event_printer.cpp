@@ -9,7 +9,10 @@
 namespace unirun {
 namespace {
 
-constexpr std::size_t capacity = 1 << 16;
+// Holds the start, or the stop, of 10,000 services even if nobody reads.
+constexpr std::size_t capacity = 1 << 15;
+
+constexpr std::size_t piece = std::size_t{64} << 10;  // Bytes of text, give or take a line.
 
 // From the first event of a burst to its printing. Nobody sees it; but a thread that is woken for
 // every event takes a processor from the very replacement that the events tell of.
@@ -49,16 +52,25 @@ void EventPrinter::gather() {
 void EventPrinter::run() {
   EventRenderer renderer(format_.style);
   while (true) {
-    const EventQueue::Batch first = queue_->take(Duration::max());
+    EventQueue::Batch first = queue_->take(Duration::max());
     if (first.empty() && queue_->closed()) return;
     gather();
-    const EventQueue::Batch rest = queue_->take(Duration::zero());
+    EventQueue::Batch rest = queue_->take(Duration::zero());
     std::string text;
-    for (const auto* batch : {&first, &rest}) {
-      for (const auto& event : *batch) text += line_of(*event, renderer);
+    for (auto* batch : {&first, &rest}) {
+      for (auto& event : *batch) {
+        text += line_of(*event, renderer);
+        event.reset();  // A backlog shrinks as it is written.
+        if (text.size() >= piece) write(text);
+      }
     }
-    out_ << text << std::flush;  // A reader that has left makes it fail, and nothing else.
+    write(text);
   }
+}
+
+void EventPrinter::write(std::string& text) {
+  out_ << text << std::flush;  // A reader that has left makes it fail, and nothing else.
+  text.clear();
 }
 
 }  // namespace unirun

@@ -37,6 +37,7 @@ class EventPrinter {
  private:
   void run();
   void gather();
+  void write(std::string& text);
   [[nodiscard]] std::string line_of(const Event& event, EventRenderer& renderer) const;
 
   std::shared_ptr<EventQueue> queue_;

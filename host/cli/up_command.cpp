@@ -13,12 +13,10 @@
 #include "host/cli/run_summary.h"
 #include "host/config/load_config.h"
 #include "host/host.h"
-#include "host/startup_memory.h"
+#include "host/spare_memory.h"
 
 namespace unirun {
 namespace {
-
-constexpr Duration settling = std::chrono::milliseconds{300};
 
 // Its numbers are those of ExitCode; this is where the two lists meet.
 constexpr ExitCode exit_code_for(HostExit exit) {
@@ -70,6 +68,7 @@ ExitCode run_host(HostConfig config, const UpOptions& options, const Console& co
   RunSummary summary;
   const Subscription counting = host.events().subscribe(
       EventKinds::all(), [&](const Event& event) { summary.add(event); }, "the summary");
+  SpareMemory spare_memory(loop, host.events());
   EventPrinter printer(host.events(), console.out, {options.as_json, least, console.out_style});
 
   if (const Status started = host.start(); !started) {
@@ -78,11 +77,9 @@ ExitCode run_host(HostConfig config, const UpOptions& options, const Console& co
   }
   std::optional<HostExit> exit;
   Status tried;
-  TimerId lean = TimerId::none;
   host.on_started([&](const Status& status) {
     tried = status;
-    // A moment later, so that what follows a start (the journal's first rows) is over too.
-    lean = loop.start_timer(clock.now() + settling, release_startup_memory);
+    spare_memory.release_soon();
   });
   host.on_ended([&](HostExit ended) {
     exit = ended;
@@ -96,7 +93,6 @@ ExitCode run_host(HostConfig config, const UpOptions& options, const Console& co
   }
   loop.run();
   loop.cancel_timer(limit);
-  loop.cancel_timer(lean);
   printer.finish();
   show_summary(summary, options, console);
   if (!tried) {

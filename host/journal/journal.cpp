@@ -6,9 +6,23 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 
+#include "framework/event_size.h"
+
 namespace unirun {
+
+namespace {
+
+std::size_t size_in_bytes(const DeathRecord& record) {
+  std::size_t bytes = sizeof record + record.path.size() + text_in_bytes(record.reason);
+  for (const std::string& line : record.last_lines) bytes += sizeof line + line.size();
+  for (const std::string& path : record.also_stopped) bytes += sizeof path + path.size();
+  return bytes;
+}
+
+}  // namespace
 
 // What happens on the journal's thread. Everything below `inbox_` belongs to that thread alone.
 class Journal::Writer : public std::enable_shared_from_this<Writer> {
@@ -57,13 +71,21 @@ class Journal::Writer : public std::enable_shared_from_this<Writer> {
  private:
   struct Inbox {
     JournalDatabase::Batch batch;
+    std::unordered_map<std::uint64_t, std::size_t> death_places;  // In the batch, by sequence.
+    std::size_t event_bytes = 0;
+    std::size_t death_bytes = 0;
     std::vector<std::function<void()>> tasks;
-    std::uint64_t dropped = 0;
+    std::uint64_t dropped_events = 0;
+    std::uint64_t dropped_deaths = 0;
     [[nodiscard]] bool empty() const {
       return batch.events.empty() && batch.deaths.empty() && tasks.empty();
     }
   };
 
+  // For one more, with `bytes` in all; one is taken however large.
+  [[nodiscard]] bool has_room(std::size_t count, std::size_t bytes) const {
+    return count == 0 || (count < options_.queue && bytes <= bytes_for(options_.queue));
+  }
   void run();
   Inbox wait(bool& closing);
   void write(const JournalDatabase::Batch& batch);
@@ -101,10 +123,12 @@ void Journal::Writer::add(const Event& event) {
   bool wake = false;
   {
     const std::lock_guard lock(mutex_);
-    if (inbox_.batch.events.size() >= options_.queue) {
-      ++inbox_.dropped;
+    const std::size_t bytes = inbox_.event_bytes + size_in_bytes(event);
+    if (!has_room(inbox_.batch.events.size(), bytes)) {
+      ++inbox_.dropped_events;
       return;
     }
+    inbox_.event_bytes = bytes;
     inbox_.batch.events.push_back(std::make_shared<const Event>(event));
     wake = std::exchange(sleeping_, false);
   }
@@ -116,13 +140,16 @@ void Journal::Writer::add(DeathRecord record) {
   {
     const std::lock_guard lock(mutex_);
     auto& waiting = inbox_.batch.deaths;
-    const auto same = std::find_if(waiting.begin(), waiting.end(), [&](const DeathRecord& one) {
-      return one.sequence == record.sequence;
-    });
-    if (same != waiting.end()) {
-      *same = std::move(record);
-    } else if (waiting.size() < options_.queue) {
+    const std::size_t bytes = inbox_.death_bytes + size_in_bytes(record);
+    if (const auto same = inbox_.death_places.find(record.sequence);
+        same != inbox_.death_places.end()) {
+      waiting[same->second] = std::move(record);
+    } else if (has_room(waiting.size(), bytes)) {
+      inbox_.death_bytes = bytes;
+      inbox_.death_places.emplace(record.sequence, waiting.size());
       waiting.push_back(std::move(record));
+    } else {
+      ++inbox_.dropped_deaths;
     }
     wake = std::exchange(sleeping_, false);
   }
@@ -166,8 +193,9 @@ void Journal::Writer::run() {
     }
     write(inbox.batch);
     for (const auto& task : inbox.tasks) task();
-    if (inbox.dropped > 0) {
-      warn("the journal fell behind: " + std::to_string(inbox.dropped) + " events are not in it");
+    if (inbox.dropped_events + inbox.dropped_deaths > 0) {
+      warn("the journal fell behind: " + std::to_string(inbox.dropped_events) + " events and " +
+           std::to_string(inbox.dropped_deaths) + " records of deaths are not in it");
     }
   }
   file_.reset();

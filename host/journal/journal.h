@@ -30,7 +30,8 @@ struct JournalOptions {
   std::string file{};  // Empty: in memory only.
   JournalLimits limits{};
   JournalLimits memory_limits{.max_events = 2'000, .max_deaths = 500, .max_bytes = 4 << 20};
-  std::size_t queue = 4096;                         // Events that may wait to be written.
+  std::size_t queue = 4096;  // Events that may wait to be written, 1 MiB and a KiB each; and so
+                             // may as many records of deaths.
   Duration gather = std::chrono::milliseconds{20};  // Between a first event and its writing.
   Duration retry = std::chrono::seconds{30};        // Between two tries of a file that failed.
 };

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +56,52 @@ def test_a_program_that_is_not_there_was_never_running() -> None:
         why = host.ask("GET", "/v1/why/s/w?limit=1")["deaths"][0]
         assert why["reason"]["kind"] == "start_failed"
         assert "No such file" in why["summary"] or "no such file" in why["summary"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_a_storm_took_is_given_back_and_the_host_sleeps_again() -> None:
+    with RealHost() as host:
+        host.keep_events = False
+        program = host.directory / "program"
+
+        def let_it_be(name: str) -> None:
+            draft = host.directory / "draft"
+            draft.symlink_to(shutil.which(name) or "")
+            draft.rename(program)
+
+        def storm(deaths: int) -> int:
+            """Deaths in a row, and the host's memory when all is over and nothing wakes it any more."""
+            wanted = host.count("service_exited") + deaths
+            let_it_be("false")
+            for i in range(1, 11):
+                host.ask("POST", f"/v1/services/s/w-{i}/kill")
+            assert eventually(lambda: host.count("service_exited") >= wanted, 240.0)
+            let_it_be("sleep")
+            assert eventually(lambda: sleeps(host), 60.0)
+            return host.pss_kib()
+
+        let_it_be("sleep")
+        host.start(tree({"id": "w", "instances": 10, "command": [str(program), "1000"]}))
+        host.wait_for("supervisor_started", "s")
+        before = storm(2_000)
+        growth = storm(20_000) - before
+        print(f"growth {growth} KiB")
+        assert growth < 1024
+
+
+def sleeps(host: RealHost) -> bool:
+    """No thread of the host is woken for longer than it waits before it gives memory back."""
+    assert host.process is not None
+    tasks = Path(f"/proc/{host.process.pid}/task")
+
+    def switches() -> int:
+        lines = "".join((task / "status").read_text(encoding="utf-8") for task in tasks.iterdir()).splitlines()
+        return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+    before = switches()
+    time.sleep(1.5)
+    return switches() == before
 
 
 @pytest.mark.slow

@@ -203,6 +203,18 @@ TEST_CASE_FIXTURE(Fixture, "a full queue drops the newest, counts, and tells onc
   CHECK(std::get<ObserverDropped>(seen[1].payload).count == 3);
 }
 
+TEST_CASE_FIXTURE(Fixture, "a queue is full, too, when what it holds is large") {
+  const auto queue = bus.open_queue(EventKind::warning, 1'000);
+  const std::string large(std::size_t{1} << 20, 'x');
+  for (int i = 0; i < 5; ++i) bus.publish("", Warning{large});
+  CHECK(queue->dropped() == 4);  // 1 MiB and a KiB for each of the thousand: there is room for one.
+  warn("small");
+  CHECK(queue->take(0s).size() == 2);
+  bus.publish("", Warning{std::string(std::size_t{16} << 20, 'x')});  // Alone, one is never lost.
+  CHECK(queue->take(0s).size() == 1);
+  CHECK(queue->dropped() == 4);
+}
+
 TEST_CASE_FIXTURE(Fixture, "queues share one copy of an event with each other") {
   const auto one = bus.open_queue(EventKinds::all(), 10);
   const auto two = bus.open_queue(EventKinds::all(), 10);

@@ -292,4 +292,20 @@ TEST_CASE("a queue that is full drops and says so, and never waits") {
   CHECK(world.events({.limit = 10'000}).size() < 10'000);
 }
 
+TEST_CASE("records of deaths that do not fit are counted and said") {
+  World world({.queue = 100});
+  for (std::uint64_t i = 1; i <= 10'000; ++i) world.journal->record(death(i, "a", 1));
+  world.flush();
+  run_loop_until(world.loop, [&] { return world.warned_of(" records of deaths are not in it"); });
+}
+
+TEST_CASE("a record that waits is replaced by one of the same death, and takes no room again") {
+  World world({.queue = 100});
+  for (int i = 0; i < 10'000; ++i) world.journal->record(death(1, "a", 1));
+  world.journal->record(death(2, "a", 1));
+  world.flush();
+  CHECK(world.deaths("a", 10'000)["deaths"].size() == 2);
+  CHECK_FALSE(world.warned_of("fell behind"));
+}
+
 }  // namespace unirun
