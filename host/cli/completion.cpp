@@ -12,7 +12,7 @@ constexpr const char* list_services =
     "unirun status --json 2>/dev/null | grep -o '\"path\":\"[^\"]*\"' | cut -d'\"' -f4";
 
 // In single quotes, for any of the shells.
-std::string quoted(const std::string& text) {
+std::string shell_quoted(const std::string& text) {
   std::string result = "'";
   for (const char c : text) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return result + "'";
@@ -45,7 +45,7 @@ std::string bash_script(const std::vector<CommandWords>& commands,
       case CommandWords::Argument::words: words += ' ' + joined(command.words); break;
       case CommandWords::Argument::none: break;
     }
-    cases += fmt::format("    {}) words={}{}{} ;;\n", command.name, quoted(words),
+    cases += fmt::format("    {}) words={}{}{} ;;\n", command.name, shell_quoted(words),
                          extra.empty() ? "" : "; ", extra);
   }
   return fmt::format(R"(# bash completion for unirun; load it with: source <(unirun completion bash)
@@ -62,7 +62,7 @@ _unirun() {{
 }}
 complete -o filenames -F _unirun unirun
 )",
-                     quoted(names + ' ' + names_of(common)), cases);
+                     shell_quoted(names + ' ' + names_of(common)), cases);
 }
 
 // "--name[what it is]:value:", as _arguments has it.
@@ -72,14 +72,14 @@ std::string zsh_option(const Option& option, const std::string& name) {
     if (c == '[' || c == ']' || c == ':') description += '\\';
     description += c;
   }
-  return quoted(fmt::format("{}[{}]{}", name, description, option.takes_value ? ":value:" : ""));
+  return shell_quoted(fmt::format("{}[{}]{}", name, description, option.takes_value ? ":value:" : ""));
 }
 
 std::string zsh_script(const std::vector<CommandWords>& commands,
                        const std::vector<Option>& common) {
   std::string list, cases;
   for (const CommandWords& command : commands) {
-    list += "    " + quoted(command.name + ':' + command.description) + '\n';
+    list += "    " + shell_quoted(command.name + ':' + command.description) + '\n';
     std::string arguments;
     for (const std::vector<Option>* options : {&command.options, &common}) {
       for (const Option& option : *options) {
@@ -89,10 +89,10 @@ std::string zsh_script(const std::vector<CommandWords>& commands,
     switch (command.argument) {
       case CommandWords::Argument::file: arguments += " '*:file:_files'"; break;
       case CommandWords::Argument::service:
-        arguments += fmt::format(" {}", quoted(fmt::format("*:service:($({}))", list_services)));
+        arguments += fmt::format(" {}", shell_quoted(fmt::format("*:service:($({}))", list_services)));
         break;
       case CommandWords::Argument::words:
-        arguments += ' ' + quoted("1:word:(" + joined(command.words) + ')');
+        arguments += ' ' + shell_quoted("1:word:(" + joined(command.words) + ')');
         break;
       case CommandWords::Argument::none: break;
     }
@@ -124,7 +124,7 @@ std::string fish_option(const Option& option, const std::string& condition) {
     line += name.rfind("--", 0) == 0 ? " -l " + name.substr(2) : " -s " + name.substr(1);
   }
   if (option.takes_value) line += " -r";
-  return line + " -d " + quoted(option.description) + '\n';
+  return line + " -d " + shell_quoted(option.description) + '\n';
 }
 
 std::string fish_script(const std::vector<CommandWords>& commands,
@@ -135,17 +135,17 @@ std::string fish_script(const std::vector<CommandWords>& commands,
   for (const Option& option : common) script += fish_option(option, "");
   for (const CommandWords& command : commands) {
     script += fmt::format("complete -c unirun -n __fish_use_subcommand -a {} -d {}\n", command.name,
-                          quoted(command.description));
-    const std::string seen = " -n " + quoted("__fish_seen_subcommand_from " + command.name);
+                          shell_quoted(command.description));
+    const std::string seen = " -n " + shell_quoted("__fish_seen_subcommand_from " + command.name);
     for (const Option& option : command.options) script += fish_option(option, seen);
     switch (command.argument) {
       case CommandWords::Argument::file: script += "complete -c unirun" + seen + " -F\n"; break;
       case CommandWords::Argument::service:
         script += "complete -c unirun" + seen + " -a " +
-                  quoted(fmt::format("({})", list_services)) + '\n';
+                  shell_quoted(fmt::format("({})", list_services)) + '\n';
         break;
       case CommandWords::Argument::words:
-        script += "complete -c unirun" + seen + " -a " + quoted(joined(command.words)) + '\n';
+        script += "complete -c unirun" + seen + " -a " + shell_quoted(joined(command.words)) + '\n';
         break;
       case CommandWords::Argument::none: break;
     }
