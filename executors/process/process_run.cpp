@@ -352,6 +352,7 @@ void ProcessRun::has_begun() {
     become_ready();
   } else {
     begin_readiness();
+    if (ready_before_birth_) become_ready();
   }
 }
 
@@ -584,6 +585,9 @@ void ProcessRun::on_readiness_descriptor() {
 
 void ProcessRun::become_ready() {
   if (ready_ || !watching_) return;
+  // A worker may be quicker with its word than its template with its pid.
+  ready_before_birth_ = order_ != 0;
+  if (ready_before_birth_) return;
   ready_ = true;
   probing_.reset();
   if (stdout_) stdout_->on_line(nullptr);

@@ -158,6 +158,7 @@ class ProcessRun final : private OutputPipe::Owner {
   UniqueFd pidfd_;
   bool alive_ = false;  // From its spawn until it is reaped.
   bool ready_ = false;
+  bool ready_before_birth_ = false;
   bool declined_ = false;
   bool watching_ = true;  // For readiness and liveness; not any more once its end is decided.
   EndCause cause_;

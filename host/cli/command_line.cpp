@@ -11,14 +11,15 @@
 #include <utility>
 #include <vector>
 
+#include "framework/nearest.h"
 #include "framework/time.h"
+#include "framework/version.h"
 #include "host/cli/client_commands.h"
 #include "host/cli/completion.h"
 #include "host/cli/find_host.h"
 #include "host/cli/local_commands.h"
 #include "host/cli/up_command.h"
 #include "host/config/host_config.h"
-#include "framework/nearest.h"
 
 namespace unirun {
 namespace {

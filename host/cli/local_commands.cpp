@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "framework/version.h"
 #include "host/config/load_config.h"
 #include "host/requests.h"
 
@@ -57,8 +58,6 @@ ExitCode schema_command(const Console& console) {
   console.out << schema_text();
   return ExitCode::done;
 }
-
-std::string_view version() { return UNIRUN_VERSION; }
 
 ExitCode version_command(bool as_json, const Console& console) {
   if (as_json) {

@@ -16,7 +16,4 @@ namespace unirun {
 
 [[nodiscard]] ExitCode version_command(bool as_json, const Console& console);
 
-// "0.1.0"
-[[nodiscard]] std::string_view version();
-
 }  // namespace unirun

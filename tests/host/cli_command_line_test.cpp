@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/version.h"
 #include "host/cli/command_line.h"
 #include "host/cli/completion.h"
 #include "host/cli/find_host.h"

@@ -82,10 +82,10 @@ BAD_CONFIGURATIONS: list[tuple[str, dict[str, Any] | str, str, str]] = [
         "would block the event loop; make it one",
     ),
     (
-        "an executor that this build has not",
+        "a command on a thread",
         tree(worker(executor="thread")),
-        "/supervisors/0/children/0/executor",
-        'the executor "thread" is not available',
+        "/supervisors/0/children/0/command",
+        'the executor "thread" runs services inside the host, and a command needs a process',
     ),
     (
         "a secret that is not set",

@@ -82,7 +82,9 @@ def templates() -> list[int]:
 
 
 def pid_of(recorder: Recorder, path: str, count: int = 1) -> int:
-    return recorder.wait_for(events.ServiceStarted, path, count).pid
+    started = recorder.wait_for(events.ServiceStarted, path, count)
+    assert started.pid > 1, started  # It will be killed, and 0 would be ourselves.
+    return started.pid
 
 
 def test_a_forked_worker_is_a_child_of_the_host_with_everything_of_its_own(make_host: MakeHost, tmp_path: Path) -> None:
