@@ -6,7 +6,7 @@ PYTHON_BIN := .venv/bin/python
 export CCACHE_BASEDIR := $(CURDIR)
 export UNIRUN_BINARY := $(CURDIR)/build/dev/bin/unirun
 
-.PHONY: help setup program build demo test test-cpp test-python test-slow bench lint format docs sanitize nightly install-check clean
+.PHONY: help setup program build demo test test-cpp test-python test-slow test-pythons bench lint format docs sanitize nightly install-check clean
 
 help:  ## Says what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ test-python:
 
 test-slow: build  ## Faults and storms against the real program that take their time
 	@$(PYTHON_BIN) -m pytest -m slow
+
+test-pythons: setup  ## The Python tests on the other interpreters of this machine
+	@scripts/test_pythons.sh $(PYTHONS)
 
 install-check:
 	@tests/install/check.sh build/dev

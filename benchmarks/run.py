@@ -37,6 +37,7 @@ FULL = [
     [STATUS],
     ["bus.py"],
     ["loop/compare.py"],
+    ["../tests/faults/chaos.py", "--seconds", "600"],
 ]
 QUICK = [
     [CRASH, "--children", "20", "--kills", "20", "--rounds", "1"],

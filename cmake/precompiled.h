@@ -1,5 +1,5 @@
-// What nearly every file includes, compiled once per target. A file still includes what it uses: the house is built
-// without this header too (clang-tidy, the installed package).
+// What nearly every file includes, compiled once per target. A file still includes what it uses:
+// the house is built without this header too (clang-tidy, the installed package).
 
 #pragma once
 

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "executors/in_process/in_process_run.h"
 #include "executors/in_process/bystander.h"
+#include "executors/in_process/in_process_run.h"
 #include "executors/thread/service_thread.h"
 
 namespace unirun {

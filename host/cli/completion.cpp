@@ -72,7 +72,8 @@ std::string zsh_option(const Option& option, const std::string& name) {
     if (c == '[' || c == ']' || c == ':') description += '\\';
     description += c;
   }
-  return shell_quoted(fmt::format("{}[{}]{}", name, description, option.takes_value ? ":value:" : ""));
+  return shell_quoted(
+      fmt::format("{}[{}]{}", name, description, option.takes_value ? ":value:" : ""));
 }
 
 std::string zsh_script(const std::vector<CommandWords>& commands,
@@ -89,7 +90,8 @@ std::string zsh_script(const std::vector<CommandWords>& commands,
     switch (command.argument) {
       case CommandWords::Argument::file: arguments += " '*:file:_files'"; break;
       case CommandWords::Argument::service:
-        arguments += fmt::format(" {}", shell_quoted(fmt::format("*:service:($({}))", list_services)));
+        arguments +=
+            fmt::format(" {}", shell_quoted(fmt::format("*:service:($({}))", list_services)));
         break;
       case CommandWords::Argument::words:
         arguments += ' ' + shell_quoted("1:word:(" + joined(command.words) + ')');

@@ -1,8 +1,8 @@
 """Imports targets as services would, and says of each what went wrong.
 
-Read from stdin: a JSON list of ``{"target", "cwd", "env", "on_loop"}``. Written to stdout: a JSON list of strings, one for each
-target, empty where all is well. Each target is tried in a fork, so that none sees what another one did to the
-interpreter, and one that ends it is just another fault.
+Read from stdin: a JSON list of ``{"target", "cwd", "env", "on_loop"}``. Written to stdout: a JSON list of strings,
+one for each target, empty where all is well. Each target is tried in a fork, so that none sees what another one did to
+the interpreter, and one that ends it is just another fault.
 """
 
 import importlib
