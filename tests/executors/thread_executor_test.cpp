@@ -438,13 +438,15 @@ TEST_CASE("one that listens is ready and alive as long as it accepts") {
   ::getsockname(listening, reinterpret_cast<sockaddr*>(&address), &length);
   const std::uint16_t port = ntohs(address.sin_port);
   auto go = std::make_shared<Signal>();
+  auto listens = std::make_shared<Signal>();
   ServiceSpec spec;
   spec.readiness = TcpReadiness{"127.0.0.1", port, 5ms};
   spec.liveness = TcpLiveness{"127.0.0.1", port, 5ms, 1s, 2};
   world.launch({.run =
-                    [listening, go](ServiceContext& context) {
+                    [listening, go, listens](ServiceContext& context) {
                       go->wait();
                       ::listen(listening, 16);
+                      listens->set();
                       while (!context.cancellation().wait(1h)) {
                       }
                     }},
@@ -452,6 +454,7 @@ TEST_CASE("one that listens is ready and alive as long as it accepts") {
   CHECK(world.ready.empty());
   go->set();
   REQUIRE(world.wait_until([&] { return !world.ready.empty(); }));
+  listens->wait();
   ::close(listening);
   REQUIRE(world.wait_for_end());
   CHECK(world.exits[world.last].kind == ExitKind::liveness_timeout);
@@ -498,6 +501,7 @@ TEST_CASE("a thousand lives leave no thread and no run behind") {
   ServiceSpec brief;
   brief.target = NativeTarget{"brief"};
   const auto spec = std::make_shared<const ServiceSpec>(brief);
+  std::thread([] {}).join();  // With the first thread a sanitizer starts one of its own.
   const std::size_t before = threads_of_this_process();
   world.on_exit = [&](RunId) {
     if (world.exits.size() < 1000) CHECK(world.launch(spec).state != LaunchOutcome::State::failed);
