@@ -18,7 +18,7 @@ if(CMAKE_SCRIPT_MODE_FILE STREQUAL CMAKE_CURRENT_LIST_FILE AND DEFINED OUTPUT)
   string(REGEX REPLACE "(..)" "0x\\1," bytes "${bytes}")
   file(WRITE ${OUTPUT} "// Made from ${FILE} by cmake/embed_text.cmake.\n#include <string_view>\n"
     "namespace unirun::embedded {\n"
-    "namespace {\nconstexpr unsigned char bytes[] = {${bytes}};\n}\n"
+    "namespace {\nconstexpr unsigned char ${NAME}_bytes[] = {${bytes}};\n}\n"
     "extern const std::string_view ${NAME};\n"
-    "const std::string_view ${NAME}{reinterpret_cast<const char*>(bytes), sizeof bytes};\n}\n")
+    "const std::string_view ${NAME}{reinterpret_cast<const char*>(${NAME}_bytes), sizeof ${NAME}_bytes};\n}\n")
 endif()

@@ -52,6 +52,19 @@ struct TcpReadiness {  // Someone accepts at this address.
   std::uint16_t port = 0;
   Duration interval = std::chrono::milliseconds{50};
 };
+// A plain HTTP/1.1 GET, judged by the status of its answer.
+struct HttpCheck {
+  std::string address = "127.0.0.1";  // Numeric, or "localhost".
+  std::uint16_t port = 0;
+  std::string path = "/";
+  std::map<std::string, std::string> headers{};  // Beside Host, User-Agent and Connection.
+  unsigned status_from = 200, status_to = 399;
+};
+struct HttpReadiness {
+  HttpCheck check;
+  Duration interval = std::chrono::milliseconds{200};
+  Duration timeout = std::chrono::seconds{1};
+};
 struct ExecReadiness {  // This command ends with 0.
   std::vector<std::string> argv;
   Duration interval = std::chrono::milliseconds{200};
@@ -61,7 +74,7 @@ struct LogReadiness {  // A line of stdout or stderr matches (ECMAScript).
   std::string pattern;
 };
 using Readiness = std::variant<NoReadiness, NotifyReadiness, DescriptorReadiness, TcpReadiness,
-                               ExecReadiness, LogReadiness>;
+                               HttpReadiness, ExecReadiness, LogReadiness>;
 
 // How a service shows, again and again, that it still lives.
 struct NoLiveness {};
@@ -75,6 +88,12 @@ struct TcpLiveness {
   Duration timeout = std::chrono::seconds{1};
   unsigned max_failures = 3;  // In a row.
 };
+struct HttpLiveness {
+  HttpCheck check;
+  Duration interval = std::chrono::seconds{10};
+  Duration timeout = std::chrono::seconds{1};
+  unsigned max_failures = 3;
+};
 struct ExecLiveness {
   std::vector<std::string> argv;
   Duration interval = std::chrono::seconds{10};
@@ -84,8 +103,8 @@ struct ExecLiveness {
 struct LoopLagLiveness {  // Async services only: never keeps the loop of the host for so long.
   Duration timeout = std::chrono::seconds{5};
 };
-using Liveness =
-    std::variant<NoLiveness, HeartbeatLiveness, TcpLiveness, ExecLiveness, LoopLagLiveness>;
+using Liveness = std::variant<NoLiveness, HeartbeatLiveness, TcpLiveness, HttpLiveness,
+                              ExecLiveness, LoopLagLiveness>;
 
 // Where stdout and stderr go. Every line passes the ring; a file is kept where one is named.
 struct OutputSpec {
@@ -133,6 +152,7 @@ struct ServiceSpec {
   Readiness readiness = NoReadiness{};
   Liveness liveness = NoLiveness{};
   OutputSpec output;
+  std::string log_level = "info";  // From which on a Python logger's records reach the host.
 
   int stop_signal = 15;
   std::set<int> success_exit_codes;  // Beside 0.

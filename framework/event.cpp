@@ -70,7 +70,8 @@ constexpr auto members_of(const ServiceRemoved*) { return list(); }
 constexpr auto members_of(const ServiceLog*) { return list(
     Member{"run", &ServiceLog::run}, Member{"level", &ServiceLog::level},
     Member{"logger", &ServiceLog::logger}, Member{"message", &ServiceLog::message},
-    Member{"file", &ServiceLog::file}, Member{"line", &ServiceLog::line}); }
+    Member{"file", &ServiceLog::file}, Member{"line", &ServiceLog::line},
+    Member{"extra", &ServiceLog::extra}); }
 constexpr auto members_of(const ServiceStatusText*) { return list(
     Member{"run", &ServiceStatusText::run}, Member{"text", &ServiceStatusText::text}); }
 constexpr auto members_of(const ServiceUnresponsive*) { return list(
@@ -147,8 +148,13 @@ void read(const nlohmann::json& json, Value& value) {
 template <class Payload>
 EventPayload read_payload(const nlohmann::json& json) {
   Payload payload;
-  for_each_member<Payload>(
-      [&](const auto& member) { read(json.at(member.name), payload.*member.pointer); });
+  for_each_member<Payload>([&](const auto& member) {
+    auto& value = payload.*member.pointer;
+    // A journal of before this member was thought of; an empty one says the same.
+    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::map<std::string, std::string>>)
+      if (!json.contains(member.name)) return;
+    read(json.at(member.name), value);
+  });
   return payload;
 }
 

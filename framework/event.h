@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -97,6 +98,7 @@ struct ServiceLog {  // A structured record from a Python logger.
   std::string message;
   std::string file;
   std::int64_t line = 0;
+  std::map<std::string, std::string> extra{};  // What the record carries beside, as text.
 };
 struct ServiceStatusText {  // sd_notify STATUS=, or context.status().
   RunId run{};

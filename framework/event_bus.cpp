@@ -284,10 +284,11 @@ void EventBus::Impl::deliver_to(Row& row, const Event& event) {
 void EventBus::Impl::enqueue(Row& row) {
   const Registered& registered = *row.registered;
   switch (registered.queue->push(shared)) {
-    case BoundedQueue::Push::taken:
-    case BoundedQueue::Push::dropped: return;
+    case BoundedQueue::Push::taken: return;
+    case BoundedQueue::Push::dropped: ++bus.dropped_; return;
     case BoundedQueue::Push::closed: return remove(row);
     case BoundedQueue::Push::first_drop:
+      ++bus.dropped_;
       return bus.publish("", ObserverDropped{registered.name, registered.queue->dropped()});
   }
 }

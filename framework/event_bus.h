@@ -98,6 +98,9 @@ class EventBus {
     return sequence_.load(std::memory_order_relaxed);
   }
 
+  // Events that did not fit into some queue, over all queues that ever were.
+  [[nodiscard]] std::uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
+
   // Continues a sequence that an earlier host left in its journal. REQUIRES: nothing published yet.
   void continue_after(std::uint64_t sequence);
 
@@ -106,6 +109,7 @@ class EventBus {
 
   std::atomic<std::uint64_t> wanted_{0};
   std::atomic<std::uint64_t> sequence_{0};
+  std::atomic<std::uint64_t> dropped_{0};
   std::unique_ptr<Impl> impl_;
 };
 

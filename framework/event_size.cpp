@@ -12,6 +12,9 @@ std::size_t text_of(const Payload& payload) {
   if constexpr (requires { payload.stack; }) bytes += payload.stack.size();
   if constexpr (requires { payload.text; }) bytes += payload.text.size();
   if constexpr (requires { payload.what; }) bytes += payload.what.size();
+  if constexpr (requires { payload.extra; }) {
+    for (const auto& [name, value] : payload.extra) bytes += name.size() + value.size();
+  }
   return bytes;
 }
 

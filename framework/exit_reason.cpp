@@ -27,6 +27,16 @@ std::string_view last_frame(std::string_view traceback) {
   return rest.substr(0, rest.find('\n'));
 }
 
+// Where the thread that died was, as faulthandler writes it: the innermost frame comes first there.
+std::string_view first_frame_of_current(std::string_view stacks) {
+  const std::size_t thread = stacks.find("Current thread");
+  if (thread == std::string_view::npos) return {};
+  const std::size_t begin = stacks.find("  File \"", thread);
+  if (begin == std::string_view::npos) return {};
+  const std::string_view rest = stacks.substr(begin + 2);
+  return rest.substr(0, rest.find('\n'));
+}
+
 std::string describe_exception(const ExceptionText& exception) {
   return exception.message.empty() ? exception.type
                                    : fmt::format("{}: {}", exception.type, exception.message);
@@ -93,6 +103,8 @@ std::string ExitReason::fingerprint() const {
   if (signal) text += fmt::format(" signal={}", *signal);
   if (exception) {
     text += fmt::format(" exception={} at={}", exception->type, last_frame(exception->traceback));
+  } else if (const std::string_view frame = first_frame_of_current(stacks); !frame.empty()) {
+    text += fmt::format(" at={}", frame);
   }
   return text;
 }

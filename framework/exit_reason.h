@@ -70,7 +70,8 @@ struct ExitReason {
   // "exit code 3", "SIGSEGV (core dumped)", "ValueError: no such job", "no heartbeat for 5s".
   [[nodiscard]] std::string describe() const;
 
-  // Equal for deaths of the same cause: kind, code, signal, exception type and its last frame.
+  // Equal for deaths of the same cause: kind, code, signal, exception type, and the frame that it
+  // died in.
   [[nodiscard]] std::string fingerprint() const;
 
   friend bool operator==(const ExitReason&, const ExitReason&) = default;

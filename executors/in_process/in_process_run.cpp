@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "executors/output/service_log.h"
+#include "executors/process/service_probe.h"
 #include "executors/process/spawn_plan.h"
 
 namespace unirun {
@@ -29,24 +30,21 @@ Status InProcessRun::check_signs(ServiceStyle style) const {
                              "inside the host; give it the executor \"process\", or write {}",
                              sign, right)};
   };
-  if (const auto* tcp = std::get_if<TcpReadiness>(&spec().readiness)) {
-    const auto probe = TcpProbe::make(world_->loop, tcp->address, tcp->port);
-    if (!probe) return Error{probe.error().code, "readiness: " + probe.error().message};
-  } else if (!std::holds_alternative<NoReadiness>(spec().readiness) &&
-             !std::holds_alternative<NotifyReadiness>(spec().readiness)) {
-    return refuse("readiness", "\"none\", \"notify\" or \"tcp\"");
+  const Readiness& ready = spec().readiness;
+  const Liveness& alive = spec().liveness;
+  if (std::holds_alternative<DescriptorReadiness>(ready) ||
+      std::holds_alternative<LogReadiness>(ready) || std::holds_alternative<ExecReadiness>(ready)) {
+    return refuse("readiness", "\"none\", \"notify\", \"tcp\" or \"http\"");
   }
-  if (const auto* tcp = std::get_if<TcpLiveness>(&spec().liveness)) {
-    const auto probe = TcpProbe::make(world_->loop, tcp->address, tcp->port);
-    if (!probe) return Error{probe.error().code, "liveness: " + probe.error().message};
-  } else if (std::holds_alternative<LoopLagLiveness>(spec().liveness)) {
-    if (style == ServiceStyle::async) return {};  // Its executor sees to that.
+  if (std::holds_alternative<ExecLiveness>(alive)) {
+    return refuse("liveness", "\"none\", \"heartbeat\", \"tcp\" or \"http\"");
+  }
+  if (std::holds_alternative<LoopLagLiveness>(alive) && style == ServiceStyle::blocking) {
     return Error{Errc::start_failed,
                  "liveness by loop_lag needs the executor \"async\": a thread keeps nobody's loop"};
-  } else if (!std::holds_alternative<NoLiveness>(spec().liveness) &&
-             !std::holds_alternative<HeartbeatLiveness>(spec().liveness)) {
-    return refuse("liveness", "\"none\", \"heartbeat\" or \"tcp\"");
   }
+  if (const auto plan = plan_probe(world_->loop, ready, nullptr); !plan) return plan.error();
+  if (const auto plan = plan_probe(world_->loop, alive, nullptr); !plan) return plan.error();
   return {};
 }
 
@@ -95,42 +93,22 @@ void InProcessRun::on_prepared() {
 // ---- Readiness and liveness ----
 
 void InProcessRun::begin_readiness() {
-  if (const auto* tcp = std::get_if<TcpReadiness>(&spec().readiness)) begin_probing(*tcp);
-}
-
-void InProcessRun::begin_probing(const TcpReadiness& tcp) {
-  const ProbeLoop::Rhythm rhythm{Duration::zero(), tcp.interval, std::chrono::seconds{1}};
-  probing_ = std::make_unique<ProbeLoop>(world_->loop,
-                                         *TcpProbe::make(world_->loop, tcp.address, tcp.port),
-                                         rhythm, [this](const std::optional<std::string>& failure) {
-                                           if (failure) return true;
-                                           become_ready();
-                                           return false;
-                                         });
-}
-
-void InProcessRun::begin_probing(const TcpLiveness& tcp) {
-  const ProbeLoop::Rhythm rhythm{tcp.interval, tcp.interval, tcp.timeout};
-  probing_ = std::make_unique<ProbeLoop>(
-      world_->loop, *TcpProbe::make(world_->loop, tcp.address, tcp.port), rhythm,
-      [this, most = tcp.max_failures, failures = 0U, last_success = world_->loop.clock().now()](
-          const std::optional<std::string>& failure) mutable {
-        const Instant now = world_->loop.clock().now();
-        if (!failure) {
-          failures = 0;
-          last_success = now;
-          return true;
-        }
-        if (++failures < most) return true;
-        become_unresponsive("tcp", *failure, now - last_success);
-        return false;
-      });
+  PlannedProbe plan = *plan_probe(world_->loop, spec().readiness, nullptr);  // It was fine.
+  if (!plan.probe) return;
+  probing_ = probe_readiness(world_->loop, std::move(plan), [this] { become_ready(); });
 }
 
 void InProcessRun::begin_liveness() {
-  if (const auto* tcp = std::get_if<TcpLiveness>(&spec().liveness)) return begin_probing(*tcp);
   const auto* heartbeat = std::get_if<HeartbeatLiveness>(&spec().liveness);
-  if (heartbeat == nullptr) return;
+  if (heartbeat == nullptr) {
+    PlannedProbe plan = *plan_probe(world_->loop, spec().liveness, nullptr);
+    if (!plan.probe) return;
+    probing_ =
+        probe_liveness(world_->loop, std::move(plan),
+                       [this](const std::string& kind, const std::string& failure,
+                              Duration silence) { become_unresponsive(kind, failure, silence); });
+    return;
+  }
   heartbeat_ = std::make_unique<HeartbeatWatch>(
       world_->loop, heartbeat->timeout, [this] { heartbeat_->beat_at(context_->last_heartbeat()); },
       [this, timeout = heartbeat->timeout](Duration silence) {

@@ -76,8 +76,6 @@ class InProcessRun final : InProcessContext::Listener {
   [[nodiscard]] Status check_signs(ServiceStyle style) const;
   void begin_readiness();
   void begin_liveness();
-  void begin_probing(const TcpReadiness& tcp);
-  void begin_probing(const TcpLiveness& tcp);
   void become_ready();
   void stop_watching();
   [[nodiscard]] ExitReason judge(ExitReason reason) const;

@@ -1,5 +1,6 @@
 #include "executors/process/exit_mapping.h"
 
+#include <algorithm>
 #include <csignal>
 
 namespace unirun {
@@ -28,7 +29,7 @@ ExitReason exit_reason(const ServiceSpec& spec, const ProcessEnd& end, const End
     reason.exit_code = end.status;
   }
   reason.core_dumped = end.core_dumped;
-  reason.peak_rss = end.peak_rss;
+  reason.peak_rss = std::max(end.peak_rss, cause.peak_rss);  // Nothing is less than anything.
   reason.exception = cause.exception;
   if (cause.unresponsive) reason.detail = *cause.unresponsive;
   if (reason.kind == ExitKind::killed) {

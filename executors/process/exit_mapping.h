@@ -31,6 +31,7 @@ struct EndCause {
   bool ready = false;
   std::optional<ExceptionText> exception;  // As the worker told it.
   bool never_ran = false;                  // It was raised before there was anything to run.
+  std::optional<std::uint64_t> peak_rss;   // Bytes; as the worker told it, together with that.
 };
 
 [[nodiscard]] ExitReason exit_reason(const ServiceSpec& spec, const ProcessEnd& end,

@@ -15,27 +15,33 @@ namespace unirun {
 
 Result<std::unique_ptr<Probe>> TcpProbe::make(EventLoop& loop, const std::string& address,
                                               std::uint16_t port) {
-  std::unique_ptr<TcpProbe> probe(new TcpProbe(loop));
+  std::unique_ptr<TcpProbe> probe(new TcpProbe(loop, "tcp"));
+  const Status set = probe->set_address(address, port);
+  if (!set) return set.error();
+  return std::unique_ptr<Probe>(std::move(probe));
+}
+
+Status TcpProbe::set_address(const std::string& address, std::uint16_t port) {
   const std::string host = address == "localhost" ? "127.0.0.1" : address;
-  auto* four = reinterpret_cast<sockaddr_in*>(&probe->address_);
-  auto* six = reinterpret_cast<sockaddr_in6*>(&probe->address_);
+  auto* four = reinterpret_cast<sockaddr_in*>(&address_);
+  auto* six = reinterpret_cast<sockaddr_in6*>(&address_);
   if (::inet_pton(AF_INET, host.c_str(), &four->sin_addr) == 1) {
     four->sin_family = AF_INET;
     four->sin_port = htons(port);
-    probe->address_length_ = sizeof *four;
-    probe->name_ = fmt::format("{}:{}", host, port);
+    address_length_ = sizeof *four;
+    name_ = fmt::format("{}:{}", host, port);
   } else if (::inet_pton(AF_INET6, host.c_str(), &six->sin6_addr) == 1) {
     six->sin6_family = AF_INET6;
     six->sin6_port = htons(port);
-    probe->address_length_ = sizeof *six;
-    probe->name_ = fmt::format("[{}]:{}", host, port);
+    address_length_ = sizeof *six;
+    name_ = fmt::format("[{}]:{}", host, port);
   } else {
     return Error{Errc::start_failed,
-                 fmt::format("tcp probe: '{}' is no address; write it in numbers, as in "
+                 fmt::format("{} probe: '{}' is no address; write it in numbers, as in "
                              "\"127.0.0.1\" or \"::1\"",
-                             address)};
+                             kind_, address)};
   }
-  return std::unique_ptr<Probe>(std::move(probe));
+  return {};
 }
 
 TcpProbe::~TcpProbe() { loop_.cancel_timer(deadline_); }
@@ -50,30 +56,42 @@ void TcpProbe::ask(Duration timeout, OnAnswer on_answer) {
       !socket_ ? -1
                : ::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address_), address_length_);
   if (connected < 0 && errno != EINPROGRESS) {
-    const std::string failure = fmt::format("tcp {}: {}", name_, std::strerror(errno));
-    deadline_ = loop_.start_timer(now, [this, failure] { answer(failure); });
+    deadline_ =
+        loop_.start_timer(now, [this, text = failure(std::strerror(errno))] { answer(text); });
     return;
   }
   // Told by the loop even where the connection stands at once: never from within ask().
-  watch_ = loop_.watch(socket_.get(), Interest::writable, [this](Interest) { on_connected(); });
-  deadline_ = loop_.start_timer(now + timeout, [this, timeout] {
-    answer(fmt::format("tcp {}: no answer in {}", name_, format_duration(timeout)));
-  });
+  wait_for(Interest::writable, [this] { on_connected(); });
+  deadline_ = loop_.start_timer(now + timeout, [this, timeout] { on_late(timeout); });
+}
+
+void TcpProbe::on_late(Duration timeout) {
+  answer(failure("no answer in " + format_duration(timeout)));
+}
+
+void TcpProbe::wait_for(Interest interest, std::function<void()> on_ready) {
+  watch_.reset();
+  watch_ = loop_.watch(socket_.get(), interest,
+                       [on_ready = std::move(on_ready)](Interest) { on_ready(); });
+}
+
+std::string TcpProbe::failure(std::string_view what) const {
+  return fmt::format("{} {}: {}", kind_, name_, what);
 }
 
 void TcpProbe::on_connected() {
   int error = 0;
   socklen_t length = sizeof error;
   ::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &length);
-  if (error != 0) return answer(fmt::format("tcp {}: {}", name_, std::strerror(error)));
+  if (error != 0) return answer(failure(std::strerror(error)));
   // A connection to a port of the ephemeral range may meet itself, with nobody listening.
   sockaddr_storage own{};
   length = sizeof own;
   ::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&own), &length);
   if (length == address_length_ && std::memcmp(&own, &address_, length) == 0) {
-    return answer(fmt::format("tcp {}: nobody listens", name_));
+    return answer(failure("nobody listens"));
   }
-  answer(std::nullopt);
+  on_open();
 }
 
 void TcpProbe::answer(std::optional<std::string> failure) {

@@ -1,5 +1,5 @@
-// Probe asks a service one question from outside: does it accept (TcpProbe), does a command end
-// with 0 (ExecProbe)? ProbeLoop asks again and again.
+// Probe asks a service one question from outside: does it accept (TcpProbe), does it answer
+// (HttpProbe, http_probe.h), does a command end with 0 (ExecProbe)? ProbeLoop asks again and again.
 //
 // Thread: the loop's. Destroying a probe or its loop calls off what is under way.
 
@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "executors/process/children.h"
 #include "executors/process/spawner.h"
@@ -34,7 +35,7 @@ class Probe {
   virtual void ask(Duration timeout, OnAnswer on_answer) = 0;
 };
 
-class TcpProbe final : public Probe {
+class TcpProbe : public Probe {
  public:
   // `address` is numeric (IPv4 or IPv6) or "localhost": names are not asked for on the loop.
   [[nodiscard]] static Result<std::unique_ptr<Probe>> make(EventLoop& loop,
@@ -43,14 +44,29 @@ class TcpProbe final : public Probe {
   ~TcpProbe() override;
   void ask(Duration timeout, OnAnswer on_answer) override;
 
- private:
-  explicit TcpProbe(EventLoop& loop) : loop_(loop) {}
+ protected:
+  TcpProbe(EventLoop& loop, const char* kind) : loop_(loop), kind_(kind) {}
 
-  void on_connected();
+  [[nodiscard]] Status set_address(const std::string& address, std::uint16_t port);
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] int socket() const { return socket_.get(); }
+
+  // The connection stands: the answer, unless there is more to ask.
+  virtual void on_open() { answer(std::nullopt); }
+  // The time is up. Nothing has been answered.
+  virtual void on_late(Duration timeout);
+  // From now on the loop calls `on_ready` for `interest`.
+  void wait_for(Interest interest, std::function<void()> on_ready);
+  // The last word; the probe may be gone after it.
   void answer(std::optional<std::string> failure);
+  [[nodiscard]] std::string failure(std::string_view what) const;
+
+ private:
+  void on_connected();
 
   EventLoop& loop_;
-  std::string name_;  // "127.0.0.1:7001"
+  const char* const kind_;  // "tcp"
+  std::string name_;        // "127.0.0.1:7001"
   sockaddr_storage address_{};
   socklen_t address_length_ = 0;
   OnAnswer on_answer_;

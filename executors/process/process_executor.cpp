@@ -72,6 +72,8 @@ struct ProcessExecutor::Impl final : ProcessRun::Owner {
                 [this] { return live_launches(); }) {
     world.deaths = &deaths;
     world.templates = &templates;
+    world.control_socket = options.control_socket;
+    world.metrics = options.metrics;
   }
 
   // Before the sweeper, which keeps it.

@@ -24,6 +24,7 @@
 
 #include "executors/executor.h"
 #include "executors/output/output_store.h"
+#include "executors/service_metrics.h"
 #include "framework/event_bus.h"
 #include "framework/event_loop.h"
 #include "framework/result.h"
@@ -36,6 +37,12 @@ struct ProcessExecutorOptions {
 
   // For Python targets that name none.
   std::string python_interpreter = "python3";
+
+  // Told to Python workers, so that they can observe the host. Empty: there is none.
+  std::string control_socket{};
+
+  // Takes what workers count; outlives the executor. Null: nobody counts.
+  ServiceMetrics* metrics = nullptr;
 
   // The guard's program. Empty: unirun-guard in $UNIRUN_LIBEXEC; then beside the program or Python
   // module that holds this code, in libexec/ there, and in ../libexec/unirun from there.

@@ -18,6 +18,7 @@
 #include "executors/output/service_log.h"
 #include "executors/process/death_board.h"
 #include "executors/process/process_table.h"
+#include "executors/process/service_probe.h"
 #include "executors/process/spawn_plan.h"
 #include "executors/process/template_pool.h"
 
@@ -58,6 +59,17 @@ std::string text_of(const nlohmann::json& message, const char* name) {
   return found != message.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
+// The members of an object that are texts.
+std::map<std::string, std::string> texts_of(const nlohmann::json& message, const char* name) {
+  std::map<std::string, std::string> texts;
+  const auto found = message.find(name);
+  if (found == message.end() || !found->is_object()) return texts;
+  for (const auto& [key, value] : found->items()) {
+    if (value.is_string()) texts.emplace(key, value.get<std::string>());
+  }
+  return texts;
+}
+
 // An ECMAScript pattern, sought in the beginning of a line: std::regex recurses, and a long line
 // would take the stack.
 class LinePattern {
@@ -80,14 +92,9 @@ class LinePattern {
 
 // What can be told before anything runs: addresses that are none, patterns that are none.
 Status check_probes(EventLoop& loop, const ServiceSpec& spec) {
-  if (const auto* tcp = std::get_if<TcpReadiness>(&spec.readiness)) {
-    const auto probe = TcpProbe::make(loop, tcp->address, tcp->port);
-    if (!probe) return Error{Errc::start_failed, "readiness: " + probe.error().message};
-  }
-  if (const auto* tcp = std::get_if<TcpLiveness>(&spec.liveness)) {
-    const auto probe = TcpProbe::make(loop, tcp->address, tcp->port);
-    if (!probe) return Error{Errc::start_failed, "liveness: " + probe.error().message};
-  }
+  const MakeExecProbe not_now = [](const auto&) { return nullptr; };
+  if (const auto ready = plan_probe(loop, spec.readiness, not_now); !ready) return ready.error();
+  if (const auto alive = plan_probe(loop, spec.liveness, not_now); !alive) return alive.error();
   if (std::holds_alternative<LoopLagLiveness>(spec.liveness)) {
     return Error{Errc::start_failed,
                  "liveness by loop_lag needs the executor \"async\"; a process with a loop of its "
@@ -424,11 +431,18 @@ void ProcessRun::send_start_message() {
       {"config", spec().config},
       {"arguments", spec().arguments},
       {"heartbeat", heartbeat ? nlohmann::json(seconds(heartbeat->timeout)) : nlohmann::json()},
+      {"log_level", spec().log_level},
+      {"control_socket",
+       world_.control_socket.empty() ? nlohmann::json() : nlohmann::json(world_.control_socket)},
   };
   if (launch_.style == ServiceStyle::async) message["on_loop"] = true;
   // A standby was forked before there was a run.
   if (forked_) message["run"] = std::to_string(static_cast<std::uint64_t>(id()));
   control_->send(message);
+}
+
+MakeExecProbe ProcessRun::exec_probes() {
+  return [this](const std::vector<std::string>& argv) { return make_exec_probe(argv); };
 }
 
 std::unique_ptr<Probe> ProcessRun::make_exec_probe(const std::vector<std::string>& argv) {
@@ -448,22 +462,9 @@ std::unique_ptr<Probe> ProcessRun::make_exec_probe(const std::vector<std::string
 }
 
 void ProcessRun::begin_readiness() {
-  const auto until_ready = [this](const std::optional<std::string>& failure) {
-    if (failure) return true;
-    become_ready();
-    return false;
-  };
   if (readiness_) {
     readiness_watch_ = world_.loop.watch(readiness_.get(), Interest::readable,
                                          [this](Interest) { on_readiness_descriptor(); });
-  } else if (const auto* tcp = std::get_if<TcpReadiness>(&spec().readiness)) {
-    auto probe = TcpProbe::make(world_.loop, tcp->address, tcp->port);
-    const ProbeLoop::Rhythm rhythm{Duration::zero(), tcp->interval, std::chrono::seconds{1}};
-    probing_ = std::make_unique<ProbeLoop>(world_.loop, std::move(*probe), rhythm, until_ready);
-  } else if (const auto* exec = std::get_if<ExecReadiness>(&spec().readiness)) {
-    const ProbeLoop::Rhythm rhythm{Duration::zero(), exec->interval, exec->timeout};
-    probing_ =
-        std::make_unique<ProbeLoop>(world_.loop, make_exec_probe(exec->argv), rhythm, until_ready);
   } else if (const auto* log = std::get_if<LogReadiness>(&spec().readiness)) {
     const auto pattern = std::make_shared<const LinePattern>(log->pattern);
     const auto on_line = [this, pattern](std::string_view line) {
@@ -471,25 +472,12 @@ void ProcessRun::begin_readiness() {
     };
     stdout_->on_line(on_line);
     stderr_->on_line(on_line);
+  } else {
+    PlannedProbe plan = *plan_probe(world_.loop, spec().readiness, exec_probes());  // It was fine.
+    if (plan.probe) {
+      probing_ = probe_readiness(world_.loop, std::move(plan), [this] { become_ready(); });
+    }
   }
-}
-
-void ProcessRun::begin_probing(const char* name, std::unique_ptr<Probe> probe,
-                               ProbeLoop::Rhythm rhythm, unsigned max_failures) {
-  probing_ = std::make_unique<ProbeLoop>(
-      world_.loop, std::move(probe), rhythm,
-      [this, name, max_failures, failures = 0U, last_success = world_.loop.clock().now()](
-          const std::optional<std::string>& failure) mutable {
-        const Instant now = world_.loop.clock().now();
-        if (!failure) {
-          failures = 0;
-          last_success = now;
-          return true;
-        }
-        if (++failures < max_failures) return true;
-        become_unresponsive(name, *failure, now - last_success);
-        return false;
-      });
 }
 
 void ProcessRun::begin_liveness() {
@@ -505,14 +493,15 @@ void ProcessRun::begin_liveness() {
                               "no heartbeat for " + format_duration(heartbeat_spec()->timeout),
                               silence);
         });
-  } else if (const auto* tcp = std::get_if<TcpLiveness>(&spec().liveness)) {
-    auto probe = TcpProbe::make(world_.loop, tcp->address, tcp->port);
-    begin_probing("tcp", std::move(*probe), {tcp->interval, tcp->interval, tcp->timeout},
-                  tcp->max_failures);
-  } else if (const auto* exec = std::get_if<ExecLiveness>(&spec().liveness)) {
-    begin_probing("exec", make_exec_probe(exec->argv),
-                  {exec->interval, exec->interval, exec->timeout}, exec->max_failures);
+    return;
   }
+  PlannedProbe plan = *plan_probe(world_.loop, spec().liveness, exec_probes());
+  if (!plan.probe) return;
+  probing_ =
+      probe_liveness(world_.loop, std::move(plan),
+                     [this](const std::string& kind, const std::string& failure, Duration silence) {
+                       become_unresponsive(kind, failure, silence);
+                     });
 }
 
 void ProcessRun::on_log(const nlohmann::json& message) {
@@ -523,8 +512,24 @@ void ProcessRun::on_log(const nlohmann::json& message) {
                     text_of(message, "logger"),
                     text_of(message, "message"),
                     text_of(message, "file"),
-                    has_line ? line->get<std::int64_t>() : 0};
+                    has_line ? line->get<std::int64_t>() : 0,
+                    texts_of(message, "extra")};
   keep_log_record(world_.bus, output_.get(), path(), std::move(record));
+}
+
+void ProcessRun::on_metrics(const nlohmann::json& message) {
+  if (world_.metrics == nullptr) return;
+  const auto each = [&](const char* member, const auto& take) {
+    const auto found = message.find(member);
+    if (found == message.end() || !found->is_object()) return;
+    for (const auto& [name, value] : found->items()) {
+      if (value.is_number()) take(name, value.template get<double>());
+    }
+  };
+  each("counters",
+       [&](const std::string& name, double by) { world_.metrics->count(path(), name, by); });
+  each("gauges",
+       [&](const std::string& name, double value) { world_.metrics->gauge(path(), name, value); });
 }
 
 void ProcessRun::on_message(const nlohmann::json& message) {
@@ -538,6 +543,8 @@ void ProcessRun::on_message(const nlohmann::json& message) {
     world_.bus.publish(path(), ServiceStatusText{id(), text_of(message, "text")});
   } else if (type == "log") {
     on_log(message);
+  } else if (type == "metrics") {
+    on_metrics(message);
   } else if (type == "exception") {
     const auto exception = message.find("exception");
     if (exception == message.end() || !exception->is_object()) return;
@@ -545,6 +552,8 @@ void ProcessRun::on_message(const nlohmann::json& message) {
                                      text_of(*exception, "traceback")};
     const auto prepared = message.find("prepared");
     cause_.never_ran = prepared != message.end() && *prepared == false;
+    const auto peak = message.find("peak_rss");
+    if (peak != message.end() && peak->is_number_unsigned()) cause_.peak_rss = *peak;
   } else if (type == "ignore") {
     declined_ = !ready_;
   } else if (type == "waiting" && !std::exchange(said_waiting_, true)) {
@@ -713,7 +722,7 @@ ProcessEnd ProcessRun::reap() {
       end.by_signal && end.status == SIGKILL && !cause_.kill_requested && world_.oom.has_grown();
   // A spawned process begins with the peak of its parent (exec_mmap() in the kernel keeps that of
   // the memory it leaves): only what lies above ours is known to be its own. A forked one begins
-  // anew.
+  // anew. What a worker says of itself is exact, but only those say it that end by an exception.
   if (usage.ru_maxrss > world_.own_peak_kib) {
     rusage own{};
     ::getrusage(RUSAGE_SELF, &own);

@@ -25,6 +25,7 @@
 #include "executors/process/output_pipe.h"
 #include "executors/process/probe.h"
 #include "executors/process/run_world.h"
+#include "executors/process/service_probe.h"
 #include "executors/process/worker_template.h"
 
 namespace unirun {
@@ -121,12 +122,12 @@ class ProcessRun final : private OutputPipe::Owner {
   void send_start_message();
   void begin_readiness();
   void begin_liveness();
+  [[nodiscard]] MakeExecProbe exec_probes();
   [[nodiscard]] std::unique_ptr<Probe> make_exec_probe(const std::vector<std::string>& argv);
-  void begin_probing(const char* name, std::unique_ptr<Probe> probe, ProbeLoop::Rhythm rhythm,
-                     unsigned max_failures);
 
   void on_message(const nlohmann::json& message);
   void on_log(const nlohmann::json& message);
+  void on_metrics(const nlohmann::json& message);
   void on_notification(const Notification& notification);
   void on_readiness_descriptor();
   void become_ready();

@@ -14,6 +14,7 @@
 #include "executors/process/environment.h"
 #include "executors/process/oom_counter.h"
 #include "executors/process/spawner.h"
+#include "executors/service_metrics.h"
 #include "framework/event_bus.h"
 #include "framework/event_loop.h"
 #include "framework/random.h"
@@ -40,6 +41,8 @@ struct RunWorld {
   long own_peak_kib = 0;          // Of this process's memory, when it was last asked for.
   DeathBoard* deaths = nullptr;   // Both are the executor's; null in tests that need neither.
   TemplatePool* templates = nullptr;
+  std::string control_socket{};       // For workers that observe; empty: there is none.
+  ServiceMetrics* metrics = nullptr;  // Null: nobody counts.
 };
 
 }  // namespace unirun

@@ -230,6 +230,7 @@ int work() {
     send_frame(R"({"type":7})");
     send_frame(R"({"type":"log","level":[],"message":null,"line":"seven"})");
     send_frame(R"({"type":"exception","exception":"none"})");
+    send_frame(R"({"type":"metrics","counters":7,"gauges":{"depth":null}})");
     send_frame(R"({"type":"something new"})");
   }
   if (script == "until-cancelled") std::signal(SIGTERM, SIG_IGN);
@@ -240,7 +241,8 @@ int work() {
   }
   if (script == "exception") {
     send_frame(R"({"type":"log","level":"ERROR","logger":"app","message":"oh","file":"a.py",)"
-               R"("line":7})");
+               R"("line":7,"extra":{"job":"7","odd":7}})");
+    send_frame(R"({"type":"metrics","counters":{"done":2.5,"odd":"x"},"gauges":{"depth":7}})");
     send_frame(R"({"type":"status","text":"half way"})");
     send_frame(R"({"type":"exception","exception":{"type":"ValueError",)"
                R"("message":"no such job","traceback":"Traceback ..."}})");

@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "canned_server.h"
 #include "thread_world.h"
 
 using namespace unirun;
@@ -277,7 +278,7 @@ TEST_CASE("what a thread cannot have is a failed start that says what would be r
   }
   SUBCASE("exec liveness") {
     spec.liveness = ExecLiveness{{"true"}};
-    part = "or write \"none\", \"heartbeat\" or \"tcp\"";
+    part = "or write \"none\", \"heartbeat\", \"tcp\" or \"http\"";
   }
   SUBCASE("an address that is none") {
     spec.readiness = TcpReadiness{"nowhere", 80};
@@ -460,6 +461,27 @@ TEST_CASE("one that listens is ready and alive as long as it accepts") {
   CHECK(world.exits[world.last].kind == ExitKind::liveness_timeout);
   CHECK(world.exits[world.last].detail.rfind("tcp 127.0.0.1:", 0) == 0);
   CHECK(world.published<ServiceUnresponsive>().at(0).probe == "tcp");
+}
+
+TEST_CASE(
+    "probes ask a thread as they ask a process: ready at a good answer, ended after bad ones") {
+  const std::string bad = answer_of("503 Oh");
+  const CannedServer readiness({bad, answer_of("200 OK")});
+  const CannedServer liveness({answer_of("200 OK"), bad, bad});
+  ThreadWorld world;
+  ServiceSpec spec;
+  spec.readiness = HttpReadiness{.check = readiness.check(), .interval = 5ms};
+  spec.liveness =
+      HttpLiveness{.check = liveness.check(), .interval = 5ms, .timeout = 20s, .max_failures = 2};
+  const auto reason = world.end_of(patient(), spec);
+  CHECK(world.ready == std::vector<RunId>{world.last});
+  CHECK(readiness.requests().size() == 2);
+  CHECK(liveness.requests().size() == 3);
+  CHECK(reason.kind == ExitKind::liveness_timeout);
+  CHECK(reason.detail.find("GET / answered 503") != std::string::npos);
+  const auto told = world.published<ServiceUnresponsive>();
+  REQUIRE(told.size() == 1);
+  CHECK(told[0].probe == "http");
 }
 
 TEST_CASE("a heart that beats keeps a service alive") {

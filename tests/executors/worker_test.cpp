@@ -1,5 +1,7 @@
 // The control channel, from the side of the host: a Python target whose interpreter is the helper.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <csignal>
 
@@ -32,11 +34,25 @@ std::vector<Payload> published(const World& world) {
   return found;
 }
 
+// Notes what it is told, as a text a time.
+struct NotedMetrics final : ServiceMetrics {
+  void count(std::string_view path, std::string_view name, double by) override {
+    noted.push_back(fmt::format("{}: {} +{}", path, name, by));
+  }
+  void gauge(std::string_view path, std::string_view name, double value) override {
+    noted.push_back(fmt::format("{}: {} ={}", path, name, value));
+  }
+  std::vector<std::string> noted;
+};
+
 }  // namespace
 
 TEST_CASE("a worker is told what to run, is ready when it says so, and hears of its stop") {
-  World world;
+  ProcessExecutorOptions options;
+  options.control_socket = "/run/test.sock";
+  World world(options);
   ServiceSpec spec = worker("until-cancelled");
+  spec.log_level = "warning";
   spec.liveness = HeartbeatLiveness{30s};
   world.instance = 2;
   world.launch(spec);
@@ -56,12 +72,17 @@ TEST_CASE("a worker is told what to run, is ready when it says so, and hears of 
                                 {"instance", 2},
                                 {"config", {{"batch", 100}}},
                                 {"arguments", {7, "seven"}},
-                                {"heartbeat", 30.0}});
+                                {"heartbeat", 30.0},
+                                {"log_level", "warning"},
+                                {"control_socket", "/run/test.sock"}});
   CHECK(lines[1] == R"(then {"type":"cancel"})");
 }
 
-TEST_CASE("an exception reaches the exit reason, and log and status become events") {
-  World world;
+TEST_CASE("an exception reaches the exit reason, and log, status and metrics go their ways") {
+  NotedMetrics metrics;
+  ProcessExecutorOptions options;
+  options.metrics = &metrics;
+  World world(options);
   const ExitReason reason = world.end_of(worker("exception"));
   CHECK(reason.kind == ExitKind::exception);
   REQUIRE(reason.exception.has_value());
@@ -78,6 +99,9 @@ TEST_CASE("an exception reaches the exit reason, and log and status become event
   CHECK(logs[0].message == "oh");
   CHECK(logs[0].file == "a.py");
   CHECK(logs[0].line == 7);
+  CHECK(logs[0].extra == std::map<std::string, std::string>{{"job", "7"}});
+  CHECK(metrics.noted ==
+        std::vector<std::string>{"tree/service: done +2.5", "tree/service: depth =7"});
   const auto lines = world.output.tail("tree/service", 10);
   const auto told = std::find_if(lines.begin(), lines.end(), [](const OutputLine& line) {
     return line.stream == OutputStream::log;

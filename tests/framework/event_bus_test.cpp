@@ -320,7 +320,7 @@ TEST_CASE("an inlet carries the events of four threads, each thread's in its ord
   for (int t = 0; t < threads; ++t) {
     publishers.emplace_back([&, t] {
       for (int i = 0; i < events; ++i) {
-        while (!inlet.publish("a/b", ServiceLog{RunId(t), "INFO", "x", "y", "z", i})) {
+        while (!inlet.publish("a/b", ServiceLog{RunId(t), "INFO", "x", "y", "z", i, {}})) {
           std::this_thread::yield();
         }
       }

@@ -35,7 +35,7 @@ std::vector<EventPayload> one_of_each() {
           ServiceFailed{reason()},
           ServiceCompleted{ExitReason::normal()},
           ServiceRemoved{},
-          ServiceLog{RunId{7}, "ERROR", "jobs", "no \"such\" job\n", "jobs.py", 12},
+          ServiceLog{RunId{7}, "ERROR", "jobs", "no \"such\" job\n", "jobs.py", 12, {{"job", "7"}}},
           ServiceStatusText{RunId{7}, "12 of 40"},
           ServiceUnresponsive{RunId{7}, 5s, "heartbeat"},
           LoopBlocked{RunId{7}, 2s, "in poll()"},
