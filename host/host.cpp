@@ -24,6 +24,7 @@
 #include "host/host_lock.h"
 #include "host/journal/journal.h"
 #include "host/json_text.h"
+#include "host/metrics/metrics.h"
 #include "host/request_handler.h"
 #include "supervisors/supervision_tree.h"
 
@@ -81,6 +82,7 @@ class Host::Impl {
         random_(seed_),
         events_(loop.clock()),
         output_(loop, events_),
+        metrics_(events_),
         door_(loop) {}
 
   Status start();
@@ -151,6 +153,7 @@ class Host::Impl {
   Random random_;
   EventBus events_;
   OutputStore output_;
+  Metrics metrics_;
   std::unique_ptr<ProcessExecutor> processes_;
   std::unique_ptr<AsyncProcessExecutor> async_processes_;
   std::unique_ptr<ThreadExecutor> threads_;
@@ -238,7 +241,8 @@ Status Host::Impl::open_executors() {
                              .bus = events_,
                              .output = output_,
                              .native = &ServiceRegistry::of_program(),
-                             .python = options_.python_services};
+                             .python = options_.python_services,
+                             .metrics = &metrics_};
   threads_ = std::make_unique<ThreadExecutor>(parts);
   executors_.add("thread", *threads_);
   coroutines_ = std::make_unique<AsyncExecutor>(parts);
@@ -249,6 +253,8 @@ Status Host::Impl::open_executors() {
   }
   ProcessExecutorOptions options;
   options.sole_parent = options_.sole_parent;
+  options.control_socket = socket_path_;
+  options.metrics = &metrics_;
   if (!config_->python.empty()) options.python_interpreter = config_->python;
   processes_ = std::make_unique<ProcessExecutor>(loop_, events_, output_, options);
   executors_.add("process", *processes_);
@@ -269,7 +275,7 @@ void Host::Impl::open_doors(int listening) {
       std::make_unique<Forensics>(loop_, events_, output_, *tree_,
                                   [this](const DeathRecord& record) { journal_->record(record); });
   requests_ = std::make_unique<RequestHandler>(RequestScope{
-      loop_, events_, *tree_, output_, *journal_, config_, [this] { return describe(); },
+      loop_, events_, *tree_, output_, *journal_, metrics_, config_, [this] { return describe(); },
       [this](std::string cause) { request_stop(std::move(cause)); }});
   door_.open(*requests_);
   if (listening < 0) return;

@@ -137,6 +137,18 @@ class Gathered {
   std::optional<Error> failed_;
 };
 
+// How often the cause of each death has been seen, at this service, by this journal.
+void add_how_often(json& deaths, const json& causes) {
+  for (json& death : deaths) {
+    for (const json& cause : causes) {
+      if (cause.value("path", "") == death.value("path", "") &&
+          cause.value("fingerprint", "") == death.value("fingerprint", "")) {
+        death["seen"] = {{"count", cause["count"]}, {"since", cause["first"]}};
+      }
+    }
+  }
+}
+
 // The latest deaths, if they are all of one cause.
 json storm_of(const json& deaths) {
   if (deaths.empty()) return nullptr;
@@ -181,6 +193,7 @@ const std::vector<RequestHandler::Entry>& RequestHandler::table() {
       {{"count_children", false}, &Self::count_children},
       {{"get_childspec", false}, &Self::get_childspec},
       {{"events", false}, &Self::events},
+      {{"metrics", false}, &Self::metrics},
       {{"logs", false}, &Self::logs},
       {{"why", false}, &Self::why},
       {{"shutdown", true}, &Self::shutdown},
@@ -279,10 +292,7 @@ Error RequestHandler::unknown(const std::string& path) const {
 }
 
 json RequestHandler::to_json(const ChildSnapshot& child) const {
-  json service = service_json(child, scope_.loop.clock().now());
-  const auto text = status_texts_.find(child.path);
-  if (text != status_texts_.end()) service["status"] = text->second;
-  return service;
+  return service_json(child, status_texts_, scope_.loop.clock().now());
 }
 
 // ---- Queries ----
@@ -306,7 +316,7 @@ void RequestHandler::status(const json&, Reply reply) {
 }
 
 json RequestHandler::tree_json() const {
-  json root = node_json(scope_.tree.snapshot(), scope_.loop.clock().now());
+  json root = node_json(scope_.tree.snapshot(), status_texts_, scope_.loop.clock().now());
   return {{"host", scope_.describe_host()}, {"supervisors", std::move(root["children"])}};
 }
 
@@ -368,6 +378,24 @@ void RequestHandler::events(const json& arguments, Reply reply) {
   });
 }
 
+// Gathered here, where it can be read; put into words where that holds nobody up.
+void RequestHandler::metrics(const json&, Reply reply) {
+  auto sample = std::make_shared<MetricsSample>(
+      scope_.metrics.sample(scope_.tree.snapshot(), scope_.loop.clock().now()));
+  const json host = scope_.describe_host();
+  sample->host = host.value("name", "");
+  sample->version = host.value("version", "");
+  sample->uptime = host.value("uptime", 0.0);
+  if (const auto lag = host.find("loop_lag"); lag != host.end() && lag->is_object()) {
+    sample->loop_lag = {lag->value("p50", 0.0), lag->value("p99", 0.0), lag->value("max", 0.0)};
+  }
+  auto text = std::make_shared<std::string>();
+  scope_.loop.run_blocking([sample, text] { *text = metrics_text(*sample); },
+                           [text, reply = std::move(reply)] {
+                             reply(json{{"text", std::move(*text)}});
+                           });
+}
+
 void RequestHandler::logs(const json& arguments, Reply reply) {
   const RequestArguments given(arguments);
   const Result<std::uint64_t> tail = given.number("tail", 100, most_rows);
@@ -415,6 +443,7 @@ void RequestHandler::why(const json& arguments, Reply reply) {
           return a.value("sequence", std::uint64_t{0}) > b.value("sequence", std::uint64_t{0});
         });
         while (deaths.size() > limit) deaths.erase(deaths.size() - 1);
+        add_how_often(deaths, (*found)["causes"]);
         (*found)["path"] = path;
         (*found)["storm"] = storm_of(deaths);
         reply(std::move(found));

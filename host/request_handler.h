@@ -22,7 +22,9 @@
 #include "host/config/load_config.h"
 #include "host/host_handle.h"
 #include "host/journal/journal.h"
+#include "host/metrics/metrics.h"
 #include "host/requests.h"
+#include "host/service_json.h"
 #include "supervisors/supervision_tree.h"
 
 namespace unirun {
@@ -34,6 +36,7 @@ struct RequestScope {
   SupervisionTree& tree;
   OutputStore& output;
   Journal& journal;
+  Metrics& metrics;
   std::shared_ptr<const HostConfig> config;
   std::function<nlohmann::json()> describe_host;  // The member "host" of status and tree.
   std::function<void(std::string cause)> shut_down;
@@ -78,6 +81,7 @@ class RequestHandler {
   void count_children(const nlohmann::json& arguments, Reply reply);
   void get_childspec(const nlohmann::json& arguments, Reply reply);
   void events(const nlohmann::json& arguments, Reply reply);
+  void metrics(const nlohmann::json& arguments, Reply reply);
   void logs(const nlohmann::json& arguments, Reply reply);
   void why(const nlohmann::json& arguments, Reply reply);
   void shutdown(const nlohmann::json& arguments, Reply reply);
@@ -96,7 +100,7 @@ class RequestHandler {
 
   RequestScope scope_;
   std::vector<ServiceGroup> groups_;  // As configured, and as changed by scale and start_child.
-  std::unordered_map<std::string, std::string> status_texts_;  // By path; of the present run.
+  StatusTexts status_texts_;
   Subscription subscription_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -21,8 +21,9 @@
 //   count_children    path                             {"specs", "active", "workers", ..}
 //   get_childspec     path, id                         the spec, every default filled in
 //   events            limit, since, path, kinds        {"events": [event ..]}, oldest first
+//   metrics           -                                {"text": Prometheus' text}
 //   logs              path, tail                       {"lines": [{"time", "stream", "text"} ..]}
-//   why               path                             {"path", "deaths": [record ..],
+//   why               path                             {"path", "deaths": [record with "seen" ..],
 //                                                      "causes": [..], "storm": {..} or null}
 //   shutdown          now (a boolean)                  {}; the host ends
 //

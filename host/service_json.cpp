@@ -16,7 +16,7 @@ nlohmann::json or_null(bool there, T value) {
 
 }  // namespace
 
-nlohmann::json service_json(const ChildSnapshot& child, Instant now) {
+nlohmann::json service_json(const ChildSnapshot& child, const StatusTexts& texts, Instant now) {
   const bool runs = child.state == ServiceState::running;
   nlohmann::json json{{"path", child.path},
                       {"id", child.id},
@@ -37,11 +37,12 @@ nlohmann::json service_json(const ChildSnapshot& child, Instant now) {
   }
   if (child.retry_at) json["retry_in"] = seconds(std::max(*child.retry_at - now, Duration{}));
   if (!child.waiting_for.empty()) json["waiting_for"] = child.waiting_for;
+  if (const auto text = texts.find(child.path); text != texts.end()) json["status"] = text->second;
   return json;
 }
 
-nlohmann::json node_json(const TreeSnapshot& node, Instant now) {
-  nlohmann::json json = service_json(node.child, now);
+nlohmann::json node_json(const TreeSnapshot& node, const StatusTexts& texts, Instant now) {
+  nlohmann::json json = service_json(node.child, texts, now);
   if (node.supervisor) {
     json["strategy"] = to_string(node.supervisor->strategy);
     json["max_restarts"] = node.supervisor->max_restarts;
@@ -51,7 +52,9 @@ nlohmann::json node_json(const TreeSnapshot& node, Instant now) {
   }
   if (node.child.type == ChildType::supervisor) {
     nlohmann::json children = nlohmann::json::array();
-    for (const TreeSnapshot& child : node.children) children.push_back(node_json(child, now));
+    for (const TreeSnapshot& child : node.children) {
+      children.push_back(node_json(child, texts, now));
+    }
     json["children"] = std::move(children);
   }
   return json;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
 
 #include <nlohmann/json.hpp>
 
@@ -12,9 +13,14 @@
 
 namespace unirun {
 
-[[nodiscard]] nlohmann::json service_json(const ChildSnapshot& child, Instant now);
+// What services last said they are doing, by path; of the present runs.
+using StatusTexts = std::unordered_map<std::string, std::string>;
+
+[[nodiscard]] nlohmann::json service_json(const ChildSnapshot& child, const StatusTexts& texts,
+                                          Instant now);
 
 // The same with "children" and what is particular to a supervisor.
-[[nodiscard]] nlohmann::json node_json(const TreeSnapshot& node, Instant now);
+[[nodiscard]] nlohmann::json node_json(const TreeSnapshot& node, const StatusTexts& texts,
+                                       Instant now);
 
 }  // namespace unirun

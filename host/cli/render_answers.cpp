@@ -96,6 +96,11 @@ std::string render_services(const json& services, const TextStyle& style) {
   // Where all are processes, that goes without saying.
   const bool says_where = std::any_of(listed.begin(), listed.end(), lives_elsewhere);
   if (says_where) columns.insert(columns.begin() + 1, TableColumn{"EXECUTOR"});
+  // What services say of themselves has a column where one of them says something.
+  const bool with_words = std::any_of(listed.begin(), listed.end(), [](const json& service) {
+    return member_of(service, "status").is_string();
+  });
+  if (with_words) columns.push_back({"SAYS", false, true});
   std::vector<TableRow> rows;
   for (const json& service : listed) {
     TableRow row{{text_of(service, "path")},
@@ -105,6 +110,7 @@ std::string render_services(const json& services, const TextStyle& style) {
                  {text_of(service, "restarts")},
                  {last_exit_of(service)}};
     if (says_where) row.insert(row.begin() + 1, TableCell{text_of(service, "executor")});
+    if (with_words) row.push_back({text_of(service, "status")});
     rows.push_back(std::move(row));
   }
   return render_table(columns, rows, style);
@@ -137,6 +143,9 @@ std::string node_text(const json& node, const TextStyle& style) {
     line += "  " + plural(number_of(node, "restarts"), "restart", "restarts");
     const json& last = member_of(node, "last_exit");
     if (last.is_object()) line += ": " + text_of(last, "summary");
+  }
+  if (member_of(node, "status").is_string()) {
+    line += "  " + paint(text_of(node, "status"), Colour::dim, style);
   }
   return line;
 }
@@ -200,10 +209,12 @@ std::string death_text(const json& death, const TextStyle& style) {
       "{}  {}\n", paint(text_of(death, "time"), Colour::dim, style),
       paint(fmt::format("{} ended: {}", text_of(death, "path"), text_of(death, "summary")),
             Colour::red, style));
-  text += fmt::format("  It had run for {}{} (pid {}, run {}).\n",
-                      render_seconds(member_of(death, "uptime")),
-                      member_of(death, "was_ready") == false ? " and was not ready yet" : "",
-                      text_of(death, "pid"), text_of(death, "run"));
+  const bool has_process = number_of(death, "pid") > 0;
+  text +=
+      fmt::format("  It had run for {}{} ({}run {}).\n", render_seconds(member_of(death, "uptime")),
+                  member_of(death, "was_ready") == false ? " and was not ready yet" : "",
+                  has_process ? "pid " + text_of(death, "pid") + ", " : "inside the host, ",
+                  text_of(death, "run"));
   if (number_of(reason, "peak_rss") > 0) {
     text +=
         fmt::format("  It used {} of memory at most.\n", size_text(number_of(reason, "peak_rss")));
@@ -222,6 +233,13 @@ std::string death_text(const json& death, const TextStyle& style) {
       text +=
           indented(line.is_string() ? one_line(line.get_ref<const std::string&>()) : line.dump());
     }
+  }
+  if (const json& seen = member_of(death, "seen"); number_of(seen, "count") > 1) {
+    text +=
+        fmt::format("  This cause has been seen {} times since {}: {}.\n", number_of(seen, "count"),
+                    text_of(seen, "since"), text_of(death, "fingerprint"));
+  } else if (seen.is_object()) {
+    text += fmt::format("  This cause is new: {}.\n", text_of(death, "fingerprint"));
   }
   if (text_of(death, "rule") != "-" && !text_of(death, "rule").empty()) {
     text += fmt::format("  The rule: {}.\n", text_of(death, "rule"));

@@ -37,6 +37,20 @@ json target_to_json(const ServiceTarget& target) {
       target);
 }
 
+json http_to_json(const HttpCheck& check, Duration interval, Duration timeout) {
+  const json status = check.status_from == check.status_to
+                          ? json(check.status_from)
+                          : json(fmt::format("{}-{}", check.status_from, check.status_to));
+  return {{"kind", "http"},
+          {"address", check.address},
+          {"port", check.port},
+          {"path", check.path},
+          {"status", status},
+          {"headers", json(check.headers)},
+          {"interval", format_duration(interval)},
+          {"timeout", format_duration(timeout)}};
+}
+
 json readiness_to_json(const Readiness& readiness) {
   return std::visit(Overloaded{
                         [](const NoReadiness&) {
@@ -53,6 +67,9 @@ json readiness_to_json(const Readiness& readiness) {
                                       {"address", tcp.address},
                                       {"port", tcp.port},
                                       {"interval", format_duration(tcp.interval)}};
+                        },
+                        [](const HttpReadiness& http) {
+                          return http_to_json(http.check, http.interval, http.timeout);
                         },
                         [](const ExecReadiness& exec) {
                           return json{{"kind", "exec"},
@@ -83,6 +100,11 @@ json liveness_to_json(const Liveness& liveness) {
                         {"interval", format_duration(tcp.interval)},
                         {"timeout", format_duration(tcp.timeout)},
                         {"max_failures", tcp.max_failures}};
+          },
+          [](const HttpLiveness& http) {
+            json written = http_to_json(http.check, http.interval, http.timeout);
+            written["max_failures"] = http.max_failures;
+            return written;
           },
           [](const ExecLiveness& exec) {
             return json{{"kind", "exec"},
@@ -143,6 +165,7 @@ json service_to_json(const ServiceSpec& service) {
   result["readiness"] = readiness_to_json(service.readiness);
   result["liveness"] = liveness_to_json(service.liveness);
   result["output"] = output_to_json(service.output);
+  result["log_level"] = service.log_level;
   result["stop_signal"] = signal_to_json(service.stop_signal);
   result["success_exit_codes"] = service.success_exit_codes;
   result["no_restart_exit_codes"] = service.no_restart_exit_codes;

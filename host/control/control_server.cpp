@@ -27,6 +27,7 @@ constexpr int backlog = 1024;  // A burst of clients waits here; the kernel caps
 // Of events and lines that the host has sent to this thread and that it has not handled yet.
 constexpr std::size_t most_in_flight = 4096;
 constexpr std::size_t page_size = 200;
+constexpr const char* metrics_content_type = "text/plain; version=0.0.4; charset=utf-8";
 
 // The peer is who it was at connect(): of the host's own user, or root.
 bool may_enter(int descriptor) {
@@ -172,8 +173,11 @@ void ControlServer::Desk::answer(const HttpMessage& message, const Exchange& exc
   if (routed->stream && routed->request.name == "logs") {
     return follow_logs(routed->request.arguments, exchange);
   }
-  ask(std::move(routed->request),
-      [exchange](const Result<json>& result) { exchange.respond(response_of(result)); });
+  const bool is_text = routed->request.name == "metrics";
+  ask(std::move(routed->request), [exchange, is_text](Result<json> result) {
+    if (!is_text || !result) return exchange.respond(response_of(result));
+    exchange.respond({200, metrics_content_type, (*result)["text"].get<std::string>()});
+  });
 }
 
 // ---- Events ----

@@ -44,6 +44,7 @@ const std::vector<Route>& routes() {
       {"GET", "/v1/status", "status"},
       {"GET", "/v1/tree", "tree"},
       {"GET", "/v1/events", "events", true},
+      {"GET", "/metrics", "metrics"},  // Where everyone looks for it.
       {"GET", "/v1/services/{path}", "service"},
       {"GET", "/v1/logs/{path}", "logs", true},
       {"GET", "/v1/why/{path}", "why"},

@@ -46,6 +46,17 @@ TEST_CASE("status is a table") {
         "dumped)\n");
 }
 
+TEST_CASE("what services say of themselves has a column, where one of them says something") {
+  json status = a_status();
+  status["services"][0]["status"] = "12 of\n40";
+  const std::string table = render_status(status, plain);
+  CHECK(table.find("LAST EXIT              SAYS\n") != std::string::npos);
+  CHECK(table.find("0  -                      12 of 40\n") != std::string::npos);
+  json tree = json::parse(
+      R"({"supervisors": [{"id": "a", "state": "running", "pid": 7, "status": "half way"}]})");
+  CHECK(render_tree(tree, plain).find("a  running  pid 7  half way\n") != std::string::npos);
+}
+
 TEST_CASE("a narrow terminal cuts what can be cut, the last column first") {
   const std::string table = render_status(a_status(), narrow(72));
   CHECK(table.find("SIGSEG") != std::string::npos);
@@ -126,6 +137,18 @@ TEST_CASE("why tells a death in sentences, from what happened to what was done")
         "  The rule: permanent under rest_for_one.\n"
         "  So it was restarted, after 200 ms (4 restarts so far).\n"
         "  With it went pipeline/consumer.\n");
+}
+
+TEST_CASE(
+    "why tells how often a cause was seen, and of a service without a process that it had none") {
+  json death = json::parse(R"json({"path": "a/b", "summary": "SIGSEGV", "uptime": 1.0, "pid": 0,
+      "run": 7, "fingerprint": "signal signal=11", "seen": {"count": 1, "since": "yesterday"}})json");
+  const auto told = [&] { return render_why({{"path", "a/b"}, {"deaths", {death}}}, plain); };
+  CHECK(told().find("It had run for 1 s (inside the host, run 7).\n") != std::string::npos);
+  CHECK(told().find("This cause is new: signal signal=11.\n") != std::string::npos);
+  death["seen"]["count"] = 3U;
+  CHECK(told().find("This cause has been seen 3 times since yesterday: signal signal=11.\n") !=
+        std::string::npos);
 }
 
 Event event(const std::string& path, EventPayload payload) {

@@ -90,6 +90,18 @@ TEST_CASE("every key reaches its place in the specs") {
   CHECK(group->instances == 4);
   CHECK(instance_of(*group, 5).id == "worker-5");
 
+  const ChildSpec& web = spec.children[5].supervisor->children.at(2);
+  const auto& ready = std::get<HttpReadiness>(web.service->readiness);
+  CHECK(ready.check.port == 8080);
+  CHECK(ready.check.status_from == 200);
+  CHECK(ready.check.status_to == 399);
+  const auto& alive = std::get<HttpLiveness>(web.service->liveness);
+  CHECK(alive.check.status_from == 200);
+  CHECK(alive.check.status_to == 200);
+  CHECK(alive.check.headers == std::map<std::string, std::string>{{"Accept", "*/*"}});
+  CHECK(alive.max_failures == 3);
+  CHECK(service.log_level == "info");
+
   const ChildSpec& report = config.root.children[1].supervisor->children.at(1);
   CHECK(report.depends_on.at(0).condition == DependencyCondition::completed);
   CHECK(report.service->user == "root");
@@ -325,9 +337,32 @@ TEST_CASE("what a shape cannot say is found too") {
       {{{"id", "w"}, {"command", {"true"}}, {"readiness", {{"kind", "notify"}, {"port", 1}}}},
        "/readiness/port",
        "unknown key \"port\""},
-      {{{"id", "w"}, {"command", {"true"}}, {"readiness", {{"kind", "http"}}}},
+      {{{"id", "w"}, {"command", {"true"}}, {"readiness", {{"kind", "https"}}}},
        "/readiness/kind",
-       "found \"http\"; expected one of \"none\", \"notify\""},
+       "found \"https\"; expected one of \"none\", \"notify\""},
+      {{{"id", "w"},
+        {"command", {"true"}},
+        {"readiness", {{"kind", "http"}, {"port", 1}, {"address", "https://example.org"}}}},
+       "/readiness/address",
+       "is a URL; give address, port and path, and for https use exec with curl"},
+      {{{"id", "w"},
+        {"command", {"true"}},
+        {"liveness", {{"kind", "tcp"}, {"port", 1}, {"address", "example.org"}}}},
+       "/liveness/address",
+       "is no address in numbers, such as \"127.0.0.1\""},
+      {{{"id", "w"},
+        {"command", {"true"}},
+        {"liveness", {{"kind", "http"}, {"port", 1}, {"status", "399-200"}}}},
+       "/liveness/status",
+       "the range \"399-200\" is empty"},
+      {{{"id", "w"},
+        {"command", {"true"}},
+        {"liveness", {{"kind", "http"}, {"port", 1}, {"path", "health"}}}},
+       "/liveness/path",
+       "expected a path such as"},
+      {{{"id", "w"}, {"python", "http.server:test"}, {"log_level", "trace"}},
+       "/log_level",
+       "expected one of \"debug\", \"info\""},
       {{{"id", "w"}, {"command", {"true"}}, {"rlimits", {{"nofiles", 5}}}},
        "/rlimits/nofiles",
        "did you mean \"nofile\"?"},

@@ -1,5 +1,6 @@
 #include "host/config/internal/service_reader.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -55,6 +56,7 @@ std::shared_ptr<ServiceSpec> ServiceReader::read(const JsonCursor& from) {
   service->readiness = read_readiness(from.member("readiness"));
   service->liveness = read_liveness(from.member("liveness"));
   read_output(from.member("output"), service->output);
+  read_text(from.member("log_level"), service->log_level);
   read_signal(from.member("stop_signal"), service->stop_signal, faults_);
   service->success_exit_codes = codes_of(from.member("success_exit_codes"));
   if (const JsonCursor codes = from.member("no_restart_exit_codes")) {
@@ -202,6 +204,49 @@ std::optional<std::uint64_t> ServiceReader::read_limit(const JsonCursor& from) {
   return limit;
 }
 
+// Of a probe. A name would have to be asked for on the loop, again and again.
+void ServiceReader::read_address(const JsonCursor& from, std::string& to) {
+  read_text(from, to);
+  unsigned char parsed[sizeof(in6_addr)];
+  if (to == "localhost" || ::inet_pton(AF_INET, to.c_str(), parsed) == 1 ||
+      ::inet_pton(AF_INET6, to.c_str(), parsed) == 1) {
+    return;
+  }
+  const bool is_url = to.find("://") != std::string::npos;
+  faults_.add(from.pointer(),
+              fmt::format("{} is {}", describe_value(to),
+                          is_url ? "a URL; give address, port and path, and for https use exec "
+                                   "with curl"
+                                 : "no address in numbers, such as \"127.0.0.1\" or \"::1\""));
+}
+
+// The shape of all this is the schema's affair.
+HttpCheck ServiceReader::read_http_check(const JsonCursor& from) {
+  HttpCheck check;
+  read_address(from.member("address"), check.address);
+  read_number(from.member("port"), check.port);
+  read_text(from.member("path"), check.path);
+  const JsonCursor headers = from.member("headers");
+  if (headers && headers.value().is_object()) {
+    for (const auto& [name, value] : headers.value().items()) {
+      read_text(headers.member(name), check.headers[name]);
+    }
+  }
+  const JsonCursor status = from.member("status");
+  if (const std::string* range = status.text(); range != nullptr && range->size() == 7) {
+    check.status_from = static_cast<unsigned>(std::strtoul(range->c_str(), nullptr, 10));
+    check.status_to = static_cast<unsigned>(std::strtoul(range->c_str() + 4, nullptr, 10));
+  } else if (status && status.value().is_number_integer()) {
+    read_number(status, check.status_from);
+    check.status_to = check.status_from;
+  }
+  if (check.status_from > check.status_to) {
+    faults_.add(status.pointer(), fmt::format("the range {} is empty; the lower status comes first",
+                                              describe_value(status.value())));
+  }
+  return check;
+}
+
 Readiness ServiceReader::read_readiness(const JsonCursor& from) {
   std::string kind = "none";
   read_text(from.member("kind"), kind);
@@ -213,10 +258,16 @@ Readiness ServiceReader::read_readiness(const JsonCursor& from) {
   }
   if (kind == "tcp") {
     TcpReadiness tcp;
-    read_text(from.member("address"), tcp.address);
+    read_address(from.member("address"), tcp.address);
     read_number(from.member("port"), tcp.port);
     read_duration(from.member("interval"), tcp.interval, faults_);
     return tcp;
+  }
+  if (kind == "http") {
+    HttpReadiness http{.check = read_http_check(from)};
+    read_duration(from.member("interval"), http.interval, faults_);
+    read_duration(from.member("timeout"), http.timeout, faults_);
+    return http;
   }
   if (kind == "exec") {
     ExecReadiness exec;
@@ -255,12 +306,19 @@ Liveness ServiceReader::read_liveness(const JsonCursor& from) {
   }
   if (kind == "tcp") {
     TcpLiveness tcp;
-    read_text(from.member("address"), tcp.address);
+    read_address(from.member("address"), tcp.address);
     read_number(from.member("port"), tcp.port);
     read_duration(from.member("interval"), tcp.interval, faults_);
     read_duration(from.member("timeout"), tcp.timeout, faults_);
     read_number(from.member("max_failures"), tcp.max_failures);
     return tcp;
+  }
+  if (kind == "http") {
+    HttpLiveness http{.check = read_http_check(from)};
+    read_duration(from.member("interval"), http.interval, faults_);
+    read_duration(from.member("timeout"), http.timeout, faults_);
+    read_number(from.member("max_failures"), http.max_failures);
+    return http;
   }
   if (kind == "exec") {
     ExecLiveness exec;

@@ -45,6 +45,8 @@ class ServiceReader {
   std::optional<std::string> read_secret(const JsonCursor& from);
   void read_limits(const JsonCursor& from, ServiceSpec& to);
   std::optional<std::uint64_t> read_limit(const JsonCursor& from);
+  void read_address(const JsonCursor& from, std::string& to);
+  HttpCheck read_http_check(const JsonCursor& from);
   Readiness read_readiness(const JsonCursor& from);
   Liveness read_liveness(const JsonCursor& from);
   void read_output(const JsonCursor& from, OutputSpec& to);
