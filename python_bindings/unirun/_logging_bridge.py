@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from unirun._channel import Channel
 
 MAX_MESSAGE_CHARACTERS = 64 << 10
+MAX_EXTRA = 50  # Members, and characters of each.
+MAX_EXTRA_CHARACTERS = 4 << 10
+
+_known: set[str] = set()  # What every record has.
 
 
 def install(channel: Channel, level: str) -> None:
@@ -50,6 +54,7 @@ def _attach(channel: Channel, level: str) -> None:
                         "message": self.format(record)[:MAX_MESSAGE_CHARACTERS],
                         "file": record.pathname,
                         "line": record.lineno,
+                        "extra": _extra_of(record),
                     }
                 )
             except Exception:
@@ -57,9 +62,27 @@ def _attach(channel: Channel, level: str) -> None:
             finally:
                 sending.discard(thread)
 
+    _known.update(logging.makeLogRecord({}).__dict__, ("message", "asctime"))
     root = logging.getLogger()
     root.addHandler(ChannelHandler())
     root.setLevel(level.upper())
+
+
+def _extra_of(record: LogRecord) -> dict[str, str]:
+    """What ``extra=`` gave the record, as texts; a value that cannot be one says so."""
+    if len(record.__dict__) <= len(_known) and _known.issuperset(record.__dict__):
+        return {}
+    extra: dict[str, str] = {}
+    for name, value in record.__dict__.items():
+        if name in _known:
+            continue
+        if len(extra) == MAX_EXTRA:
+            break
+        try:
+            extra[str(name)] = str(value)[:MAX_EXTRA_CHARACTERS]
+        except Exception as failure:
+            extra[str(name)] = f"<str() of it raised {type(failure).__name__}>"
+    return extra
 
 
 class _WhenImported:

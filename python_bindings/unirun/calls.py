@@ -77,8 +77,18 @@ class Calls(ABC):
         return list(self.request("logs", path=path, tail=tail)["lines"])
 
     def why(self, path: str) -> Json:
-        """The deaths of a service, the latest first, each with its cause and what was done."""
+        """The deaths of a service, the latest first.
+
+        Each of ``"deaths"`` has its reason (with traceback, stacks and peak memory where they are
+        known), its last lines, how often this cause was seen, the rule that applied, what was
+        decided, the delay, and what else was stopped. ``"causes"`` counts every cause, and
+        ``"storm"`` tells when the latest deaths all had the same.
+        """
         return dict(self.request("why", path=path))
+
+    def metrics(self) -> str:
+        """The host and its services in numbers, in Prometheus' text format (version 0.0.4)."""
+        return str(self.request("metrics")["text"])
 
     def history(
         self,

@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
@@ -30,6 +29,7 @@ ROUTES = {
     "service": ("GET", "/v1/services/{path}"),
     "logs": ("GET", "/v1/logs/{path}"),
     "why": ("GET", "/v1/why/{path}"),
+    "metrics": ("GET", "/metrics"),
     "start": ("POST", "/v1/services/{path}/start"),
     "stop": ("POST", "/v1/services/{path}/stop"),
     "restart": ("POST", "/v1/services/{path}/restart"),
@@ -91,7 +91,7 @@ class Client(Calls):
     def since(self, sequence: int) -> EventStream:
         """Events after ``sequence`` from the journal, then those that come; 0 is all there are."""
         return EventStream(
-            lambda kinds, capacity, name: _SocketQueue(self.socket_path, kinds, capacity, name, since=sequence)
+            lambda kinds, capacity, name: SocketQueue(self.socket_path, kinds, capacity, name, since=sequence)
         )
 
     def shutdown(self, *, now: bool = False) -> None:
@@ -99,7 +99,7 @@ class Client(Calls):
         self.request("shutdown", now=now)
 
     def _open_queue(self, kinds: Sequence[str], capacity: int, name: str) -> Queue:
-        return _SocketQueue(self.socket_path, kinds, capacity, name)
+        return SocketQueue(self.socket_path, kinds, capacity, name)
 
     def __repr__(self) -> str:
         return f"<unirun.Client {self.socket_path}>"
@@ -145,16 +145,11 @@ class _Connection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
 
-class _SocketQueue:
+class SocketQueue:
     """A `Queue` that a thread fills from a stream of server-sent events."""
 
     def __init__(self, path: str, kinds: Sequence[str], capacity: int, name: str, *, since: int | None = None) -> None:
@@ -195,12 +190,24 @@ class _SocketQueue:
     def _read(self, response: HTTPResponse) -> None:
         with self._connection:
             try:
+                has_number = False
                 for line in response:
-                    if line.startswith(b"data: "):
+                    if line.startswith(b"id: "):
+                        has_number = True
+                    elif line.startswith(b"data: ") and has_number:
                         self._put(line[6:].decode())
+                    elif line.startswith(b"data: "):
+                        self._hear(json.loads(line[6:]))
+                    elif line == b"\n":
+                        has_number = False
             except (OSError, HTTPException, ValueError):
                 pass  # The end of the host, or of this queue: close() says which.
         self.close()
+
+    def _hear(self, notice: Mapping[str, Any]) -> None:
+        """What the server says of this stream, and what therefore is no event of the host."""
+        with self._changed:
+            self._dropped += int(notice.get("count", 0))
 
     def _put(self, text: str) -> None:
         with self._changed:
@@ -213,6 +220,8 @@ class _SocketQueue:
 
 def _answer(response: HTTPResponse) -> Any:
     body = response.read()
+    if response.status < 400 and response.headers.get_content_type() == "text/plain":
+        return {"text": body.decode()}
     try:
         answer = json.loads(body)
     except ValueError:

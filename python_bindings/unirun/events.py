@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
@@ -78,7 +78,7 @@ class Event:
 
     def to_json(self) -> dict[str, Any]:
         """The event as the journal, the control socket and ``--json`` show it."""
-        members = {field.name: _to_json(getattr(self, field.name)) for field in fields(self)}
+        members = {one.name: _to_json(getattr(self, one.name)) for one in fields(self)}
         return {**members, "event": self.kind}
 
     def __str__(self) -> str:
@@ -232,6 +232,8 @@ class ServiceLog(Event):
     message: str
     file: str
     line: int
+    extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What the record carried beside, as texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +323,7 @@ def exit_reason_from(members: Mapping[str, Any]) -> ExitReason:
 
 
 def _members(type_: Any) -> tuple[tuple[str, bool], ...]:
-    return tuple((field.name, field.default is MISSING) for field in fields(type_))
+    return tuple((one.name, one.default is MISSING and one.default_factory is MISSING) for one in fields(type_))
 
 
 _MEMBERS = {kind: _members(kind) for kind in (Event, *BY_KIND.values())}
@@ -336,7 +338,7 @@ def _to_json(value: object) -> Any:
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, (ExitReason, ExceptionText)):
-        members = ((field.name, field.default) for field in fields(value))
+        members = ((one.name, one.default) for one in fields(value))
         return {name: _to_json(getattr(value, name)) for name, default in members if getattr(value, name) != default}
     return value
 

@@ -15,10 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from logging import Logger
-    from typing import Any, Literal
+    from typing import Any, Literal, TypeVar
 
+    from unirun._metrics import Counter, Gauge, MetricSink
     from unirun._scope import Scope
+    from unirun.streams import EventStream, OpenQueue, Queue
 
+    Metric = TypeVar("Metric", Counter, Gauge)
     Flavor = Literal["auto", "threads", "processes"]
 
 # A heartbeat is told at most this often per timeout: a tight loop may call it freely.
@@ -65,6 +68,8 @@ class ServiceContext:
         heartbeat: float | None = None,
         cancellation: CancellationToken | None = None,
         send: Callable[[dict[str, Any]], object] | None = None,
+        metrics: MetricSink | None = None,
+        open_events: OpenQueue | None = None,
     ) -> None:
         self.path = path
         """Where it stands in the tree: ``"pipeline/ingest-2"``."""
@@ -81,6 +86,10 @@ class ServiceContext:
         self._send = send if send is not None else _to_nobody
         self._quiet = heartbeat / HEARTBEATS_PER_TIMEOUT if heartbeat else None
         self._next_heartbeat = 0.0
+        self._metrics = metrics
+        self._named: dict[str, Counter | Gauge] = {}
+        self._open_events = open_events
+        self._events: EventStream | None = None
 
     @property
     def logger(self) -> Logger:
@@ -110,8 +119,54 @@ class ServiceContext:
             self._send({"type": "heartbeat"})
 
     def status(self, text: str) -> None:
-        """Say in one line what the service is doing; shown by ``unirun status --json``."""
+        """Say in one line what the service is doing; shown by ``unirun status`` and ``unirun tree``."""
         self._send({"type": "status", "text": str(text)})
+
+    def counter(self, name: str) -> Counter:
+        """Something that only grows: ``context.counter("jobs_done").add(1)``.
+
+        It reaches ``/metrics`` as ``unirun_service_counter_total{service, name}`` and goes on over
+        restarts. Changes are gathered and sent a few times a second. Raises `ValueError` for a
+        name that is a gauge's, empty, or longer than 128 bytes.
+        """
+        from unirun._metrics import Counter
+
+        return self._metric(Counter, name)
+
+    def gauge(self, name: str) -> Gauge:
+        """Something that rises and falls: ``context.gauge("queue_depth").set(7)``.
+
+        It reaches ``/metrics`` as ``unirun_service_gauge{service, name}``, until the run that set
+        it ends. Raises `ValueError` for a name that is a counter's, empty, or longer than 128 bytes.
+        """
+        from unirun._metrics import Gauge
+
+        return self._metric(Gauge, name)
+
+    def _metric(self, kind: type[Metric], name: str) -> Metric:
+        known = self._named.get(name)
+        if known is None:
+            if self._metrics is None:
+                from unirun._metrics import Gathered
+
+                self._metrics = Gathered(self._send)
+            known = self._named.setdefault(name, kind(name, self._metrics))
+        if not isinstance(known, kind):
+            raise ValueError(f"{name!r} is a {type(known).__name__.lower()} already")
+        return known
+
+    @property
+    def events(self) -> EventStream:
+        """Everything that happens in the host, as ``host.events``: services may observe each other.
+
+        What this service does itself is among it: whoever logs every event never comes to an end.
+        Opening it raises `Unsupported` where the host has no control socket.
+        """
+        if self._events is None:
+            from unirun.streams import EventStream
+
+            self._events = EventStream(self._open_events if self._open_events is not None else _open_nothing)
+        return self._events
 
     def run(self, *, flavor: Flavor = "auto", max_workers: int | None = None, name: str | None = None) -> Scope:
         """Open a scope that holds a standard `concurrent.futures.Executor`.
@@ -123,6 +178,15 @@ class ServiceContext:
         from unirun._scope import Scope
 
         return Scope(self.cancellation, flavor=flavor, max_workers=max_workers, name=self.id if name is None else name)
+
+
+def _open_nothing(_kinds: Sequence[str], _capacity: int, _name: str) -> Queue:
+    from unirun.errors import Unsupported
+
+    raise Unsupported(
+        "context.events: this service cannot reach its host's events; a process needs a host with a control "
+        "socket (control=True, the default)"
+    )
 
 
 def _to_nobody(frame: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from unirun.events import BY_KIND, Event, event_from
@@ -36,6 +35,10 @@ class Queue(Protocol):
     @property
     def dropped(self) -> int:
         """How many events did not fit."""
+
+
+OpenQueue = Callable[[Sequence[str], int, str], Queue]
+"""Opens a queue: for events of these kinds (none: all), of this capacity, under this name."""
 
 
 class Subscription:
@@ -82,19 +85,14 @@ class Subscription:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 class EventStream:
     """The events of one host. Subscribe before `Host.start` to miss none."""
 
-    def __init__(self, open_queue: Callable[[Sequence[str], int, str], Queue]) -> None:
+    def __init__(self, open_queue: OpenQueue) -> None:
         self._open_queue = open_queue
         self.threads: list[threading.Thread] = []
         """Those that read for somebody; whoever ends the host joins them."""
@@ -119,11 +117,15 @@ class EventStream:
         """Every event from now on, up to the host's end."""
         return _events(self._open_queue(_words(kinds), capacity, "iterator"))
 
+    def iterate_async(self, *, kinds: Sequence[Kind] = (), capacity: int = CAPACITY) -> AsyncIterator[Event]:
+        """The same for ``async for``."""
+        return _events_async(self._open_queue(_words(kinds), capacity, "async iterator"), self.threads)
+
     def __iter__(self) -> Iterator[Event]:
         return self.iterate()
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        return _events_async(self._open_queue((), CAPACITY, "async iterator"), self.threads)
+        return self.iterate_async()
 
 
 def _events(queue: Queue) -> Iterator[Event]:

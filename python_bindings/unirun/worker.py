@@ -21,15 +21,18 @@ from unirun import _target
 from unirun._channel import Channel
 from unirun._failure import describe
 from unirun._logging_bridge import install as install_logging
+from unirun._metrics import Gathered
 from unirun.cancellation import CancellationToken, Cancelled
 from unirun.service import HEARTBEATS_PER_TIMEOUT, Ignore, ServiceContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from types import FrameType
     from typing import Any
+
+    from unirun.streams import OpenQueue, Queue
 
 EXIT_USAGE = 2
 CRASH_PATIENCE = 5.0  # Seconds: for the host to take the exception, and for the threads to end.
@@ -43,6 +46,7 @@ class Worker:
         self._fault_descriptor = fault_descriptor
         self._main_thread = get_ident()
         self._cancellation = CancellationToken()
+        self._metrics = Gathered(channel.send)
         # Whether a stop may be raised in the main thread: while importing, and in a target that
         # takes no context and so cannot ask. Raised once, so that its clean-up is left alone.
         self._interruptible = True
@@ -86,6 +90,7 @@ class Worker:
             self._report(error)
             return 1
         finally:
+            self._metrics.flush()
             self._channel.flush(CRASH_PATIENCE)
         return 0
 
@@ -100,6 +105,8 @@ class Worker:
             heartbeat=start.get("heartbeat"),
             cancellation=self._cancellation,
             send=self._channel.send,
+            metrics=self._metrics,
+            open_events=_events_of(start.get("control_socket")),
         )
         on_loop = bool(start.get("on_loop"))
         call, takes_context = _target.bind(_target.load(name), name, context, on_loop=on_loop)
@@ -182,6 +189,7 @@ class Worker:
 
     def _become_stranger(self) -> None:
         self._channel.abandon()
+        self._metrics.abandon()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._after_fork()
 
@@ -193,9 +201,41 @@ class Worker:
         descriptor = self._fault_descriptor if self._fault_descriptor is not None else 2
         faulthandler.dump_traceback_later(2 * CRASH_PATIENCE, exit=True, file=descriptor)
         description = describe(error)
-        self._channel.send({"type": "exception", "exception": description, "prepared": self._prepared})
+        self._channel.send(
+            {
+                "type": "exception",
+                "exception": description,
+                "prepared": self._prepared,
+                "peak_rss": _peak_memory(),
+            }
+        )
         if not self._channel.flush(CRASH_PATIENCE):
             print(description["traceback"], file=sys.stderr, end="")
+
+
+def _peak_memory() -> int | None:
+    """The most that this process has had in memory, in bytes; getrusage() would tell the host's own."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) << 10
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _events_of(control_socket: str | None) -> OpenQueue | None:
+    """How events are opened: by the host's control socket, if it has one."""
+    if control_socket is None:
+        return None
+
+    def open_events(kinds: Sequence[str], capacity: int, name: str) -> Queue:
+        from unirun.client import SocketQueue  # Imports HTTP.
+
+        return SocketQueue(control_socket, kinds, capacity, name)
+
+    return open_events
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,14 @@ class Cli:
         return json.loads(done.stdout)
 
     @contextmanager
-    def up(self, document: dict[str, Any] | str) -> Iterator[subprocess.Popen[str]]:
-        """A host in the background, its services started; stopped in order at the end."""
+    def up(self, document: dict[str, Any] | str, prefix: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+        """A host in the background, its services started; stopped in order at the end.
+
+        ``prefix`` is a command that becomes the host's.
+        """
         path = document if isinstance(document, str) else self.write(document)
         host = subprocess.Popen(
-            [str(BINARY), "up", path, "--json"],
+            [*prefix, str(BINARY), "up", path, "--json"],
             env=self.environment,
             cwd=self.directory,
             stdout=subprocess.PIPE,

@@ -10,76 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 import unirun
+from recorder import PATIENCE, Make, Recorder
 from unirun import Child, Supervisor, events
 from worker_host import PACKAGE, TARGETS
 
 pytestmark = pytest.mark.native
-
-PATIENCE = 20.0
-EventT = TypeVar("EventT", bound=events.Event)
-
-
-class Recorder:
-    """Keeps every event, and waits for the one that a test is about."""
-
-    def __init__(self) -> None:
-        self.events: list[events.Event] = []
-        self._changed = threading.Condition()
-
-    def __call__(self, event: events.Event) -> None:
-        with self._changed:
-            self.events.append(event)
-            self._changed.notify_all()
-
-    def wait_for(self, kind: type[EventT], path: str | None = None, count: int = 1) -> EventT:
-        """The ``count``-th event of ``kind`` at ``path``."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.of(kind, path)) >= count, PATIENCE), (
-                f"no {kind.kind} of {path} among {[str(event) for event in self.events]}"
-            )
-            return self.of(kind, path)[count - 1]
-
-    def of(self, kind: type[EventT], path: str | None = None) -> list[EventT]:
-        return [event for event in self.events if isinstance(event, kind) and path in (None, event.path)]
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> Iterator[Callable[..., tuple[unirun.Host, Recorder]]]:
-    """A function that builds a host that is not started; all are gone after the test."""
-    hosts: list[unirun.Host] = []
-
-    def make(*children: Child | Supervisor, **members: Any) -> tuple[unirun.Host, Recorder]:
-        flags = {"max_restarts": 5, "period": 10, **members}
-        root = flags.pop("root", {})
-        control, journal = flags.pop("control", False), flags.pop("journal", False)
-        host = unirun.Host(
-            [Supervisor("tree", children=children, **flags)],
-            name=f"test-{len(hosts)}",
-            state_dir=str(tmp_path / "state"),
-            runtime_dir=str(tmp_path / "run"),
-            python_path=[str(PACKAGE), str(TARGETS)],
-            root=root,
-            control=control,
-            journal=journal,
-        )
-        hosts.append(host)
-        recorder = Recorder()
-        host.events.subscribe(recorder)
-        return host, recorder
-
-    yield make
-    for host in hosts:
-        host.stop()
-
-
-Make = Callable[..., tuple[unirun.Host, Recorder]]
 
 
 def steady(name: str = "one", **members: Any) -> Child:

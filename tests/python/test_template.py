@@ -13,8 +13,7 @@ from typing import Any, Literal
 import pytest
 
 import unirun
-from test_host import Recorder
-from test_host import make_host as make_host
+from recorder import Recorder
 from unirun import Child, events
 
 pytestmark = pytest.mark.native
