@@ -54,8 +54,8 @@ bench:  ## Measures against rivals, on this machine
 	@UNIRUN_BINARY=$(CURDIR)/build/release/bin/unirun $(PYTHON_BIN) benchmarks/run.py
 
 sanitize:  ## The C++ tests under ASan with UBSan, then under TSan
-	@cmake --preset asan >/dev/null && cmake --build --preset asan && ctest --preset asan
-	@cmake --preset tsan >/dev/null && cmake --build --preset tsan && ctest --preset tsan
+	@cmake --preset asan >/dev/null && cmake --build --preset asan && ctest --preset asan $(if $(ONLY),-R "$(ONLY)")
+	@cmake --preset tsan >/dev/null && cmake --build --preset tsan && ctest --preset tsan $(if $(ONLY),-R "$(ONLY)")
 
 nightly: test-slow  ## 100,000 seeds of simulation and the slow faults
 	@build/dev/bin/simulation --seeds 100000 --steps 200
