@@ -32,7 +32,7 @@ def hosts() -> Iterator[dict[str, RealHost]]:
     yield running
     for executor, host in running.items():
         host.send(signal.SIGTERM)
-        assert host.wait() == 1, executor  # One of the rows has its supervisor give up.
+        assert host.wait() in (0, 1), executor  # 1 where the row ran whose supervisor gives up.
         assert not host.processes(), executor
         host.end_all()
 
