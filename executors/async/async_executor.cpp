@@ -275,13 +275,14 @@ AsyncExecutor::AsyncExecutor(const InProcessParts& parts, AsyncExecutorOptions o
 AsyncExecutor::~AsyncExecutor() {
   impl_->alive.reset();
   impl_->blocking.reset();
+  // Before services die: one may wait for a thread of its own, which must not wait for the loop.
+  impl_->world->gate.close();
   for (Impl::Lives* lives : {&impl_->lives, &impl_->given_up}) {
     for (auto& [run, life] : *lives) {
       impl_->world->loop.cancel_timer(life->deadline);
       life->destroy();
     }
   }
-  impl_->world->gate.close();
 }
 
 LaunchOutcome AsyncExecutor::launch(const Launch& launch, RunObserver& observer) {

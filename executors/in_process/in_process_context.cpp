@@ -4,8 +4,6 @@
 
 #include <utility>
 
-#include "framework/future.h"
-
 namespace unirun {
 
 InProcessContext::InProcessContext(std::shared_ptr<InProcessWorld> world, Launch launch,
@@ -88,14 +86,12 @@ std::shared_ptr<EventQueue> InProcessContext::open_events(EventKinds kinds, std:
   const bool reached = world_->gate.pass([&] { here = world_->loop.in_loop_thread(); });
   if (here) return open();
   if (!reached) throw Cancelled();
-  auto promise = std::make_shared<Promise<std::shared_ptr<EventQueue>>>();
-  auto opened = promise->future();
-  world_->gate.post([self = shared_from_this(), promise = std::move(promise), open] {
-    if (self->listener_ != nullptr) promise->settle(open());
+  // The loop may never turn again: its thread may be waiting for this one to end.
+  const auto queue = std::make_shared<std::shared_ptr<EventQueue>>();
+  const bool called = world_->gate.call([self = shared_from_this(), queue, open] {
+    if (self->listener_ != nullptr) *queue = open();
   });
-  // Dropped with the loop, or by a run that is over: then it settles as cancelled.
-  Result<std::shared_ptr<EventQueue>> queue = opened.get();
-  if (!queue) throw Cancelled();
+  if (!called || *queue == nullptr) throw Cancelled();
   return *std::move(queue);
 }
 

@@ -56,7 +56,7 @@ class InProcessContext final : public ServiceContext,
   void log(ServiceLog record) override;
   void count(std::string_view counter, double by) override;
   void gauge(std::string_view gauge, double value) override;
-  // Throws Cancelled once the host has gone.
+  // Throws Cancelled once the run is over, or the host is gone.
   [[nodiscard]] std::shared_ptr<EventQueue> open_events(EventKinds kinds,
                                                         std::size_t capacity) override;
   [[nodiscard]] EventLoop& loop() override { return world_->loop; }

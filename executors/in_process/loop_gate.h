@@ -5,9 +5,11 @@
 
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <mutex>
 
+#include "framework/doorbell.h"
 #include "framework/event_loop.h"
 
 namespace unirun {
@@ -29,12 +31,19 @@ class LoopGate {
     return true;
   }
 
-  // Waits for who is passing. What was posted before still runs, if the loop does.
+  // Has `function` called on the loop, and waits for that. False once closed: then it has not been
+  // called, and will not be. REQUIRES: not on the loop; `function` keeps this gate.
+  bool call(std::function<void()> function);
+
+  // Waits for who is passing, and wakes who waits for a call. What was posted before still runs, if
+  // the loop does.
   void close();
 
  private:
   std::mutex mutex_;
   EventLoop* loop_;  // Guarded by `mutex_`. Null once closed.
+  std::atomic<bool> closed_{false};
+  Doorbell bell_;  // Rung for a call that has been made, and when the gate closes.
 };
 
 }  // namespace unirun

@@ -117,9 +117,10 @@ class ThreadExecutor::Impl::ThreadMain {
   [[nodiscard]] RunId id() const { return context->launch().run; }
 
  private:
-  // False if it threw: there is nothing to run. Like run(), it lets a thread's forced end pass;
-  // gcc's sanitizer takes the look for one, at an exception that is none, for a reference to
-  // nothing.
+  // False if it threw: there is nothing to run. Like run(), it lets a thread's forced end pass.
+  // What forces it is no C++ exception and has no object, so the C++ runtime gives the handler null
+  // for one (__cxa_begin_catch: "no sensible value to return"); gcc's UBSan takes the handler's
+  // unused parameter for a reference bound to it. Only that check is off, and only here.
   __attribute__((no_sanitize("null"))) bool prepare(Service& prepared, ServiceEnd& end) {
     if (!prepares) return true;
     try {
@@ -263,6 +264,8 @@ ThreadExecutor::~ThreadExecutor() {
     impl.bring_to_an_end(*life);
     impl.world->loop.cancel_timer(life->deadline);
   }
+  // The loop is here, and does nothing for a thread any more: none may wait for it.
+  impl.world->gate.close();
   const SystemClock clock;
   const Instant deadline = clock.now() + impl.options.grace;
   const auto gone = [](Impl::Life& life) { return life.thread->try_join(); };
@@ -284,7 +287,6 @@ ThreadExecutor::~ThreadExecutor() {
     life->thread->detach();
   }
   for (ServiceThread& thread : impl.ended) thread.detach();
-  impl.world->gate.close();
 }
 
 LaunchOutcome ThreadExecutor::launch(const Launch& launch, RunObserver& observer) {

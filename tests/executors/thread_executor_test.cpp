@@ -514,6 +514,48 @@ TEST_CASE("services can observe the events of their host") {
   CHECK(seen == "look here");
 }
 
+TEST_CASE("who waits for the loop to open its events is let go when the host ends") {
+  Signal runs;
+  std::atomic<bool> cancelled{false};
+  {
+    ThreadWorld world(grace(20s));  // Whose loop never turns.
+    world.launch({.run = [&](ServiceContext& context) {
+      runs.set();
+      try {
+        const auto queue = context.open_events(EventKind::warning, 10);
+      } catch (const Cancelled&) {
+        cancelled = true;
+      }
+    }});
+    REQUIRE(runs.wait());
+  }
+  CHECK(cancelled);
+  CHECK(ThreadExecutor::abandoned() == 0);
+}
+
+TEST_CASE("whose run is over opens no events") {
+  Signal runs, released, refused;
+  ThreadWorld world(grace(20ms));
+  world.launch({.run = [&](ServiceContext& context) {
+    runs.set();
+    released.wait();
+    try {
+      const auto queue = context.open_events(EventKind::warning, 10);
+    } catch (const Cancelled&) {
+      refused.set();
+    }
+  }});
+  REQUIRE(runs.wait());
+  world.executor->kill(world.last);
+  REQUIRE(world.wait_for_end());
+  CHECK(world.exits[world.last].kind == ExitKind::stuck);
+  released.set();
+  const Instant deadline = world.clock.now() + 20s;
+  while (!refused.is_set() && world.clock.now() < deadline) world.loop.run_ready();
+  CHECK(refused.is_set());
+  CHECK(nobody_is_abandoned());
+}
+
 TEST_CASE("a thousand lives leave no thread and no run behind") {
   ThreadWorld world;
   world.registry.add("brief", [](const ServiceSpec&) {
