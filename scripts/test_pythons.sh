@@ -21,8 +21,8 @@ for python in "${interpreters[@]}"; do
     "$home/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
     cp requirements/dev.txt "$home/.installed"
   fi
-  cmake -S . -B "$home/build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DUNIRUN_WERROR=ON -DUNIRUN_BUILD_TESTS=OFF \
-    -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DPython_EXECUTABLE="$home/venv/bin/python" >/dev/null
+  cmake --preset dev -B "$home/build" -DUNIRUN_BUILD_TESTS=OFF \
+    -DPython_EXECUTABLE="$home/venv/bin/python" >/dev/null
   cmake --build "$home/build" --target unirun unirun-guard _core
   echo "$home/build/python" > "$(echo "$home"/venv/lib/python3*/site-packages)/unirun-build.pth"
   ln -sf "$home/build/bin/unirun" "$home/venv/bin/unirun"

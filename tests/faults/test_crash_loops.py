@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -104,6 +105,15 @@ def sleeps(host: RealHost) -> bool:
     return switches() == before
 
 
+def deaths_per_second() -> float:
+    """The floor: what this machine, as busy as it is, can start and bury one after the other."""
+    program, began, deaths = shutil.which("false") or "", time.monotonic(), 0
+    while time.monotonic() - began < 1.0:
+        os.waitpid(os.posix_spawn(program, [program], {}), 0)
+        deaths += 1
+    return deaths / (time.monotonic() - began)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_thousand_restarts_a_second_leave_the_host_responsive_and_its_memory_flat() -> None:
@@ -113,19 +123,23 @@ def test_a_thousand_restarts_a_second_leave_the_host_responsive_and_its_memory_f
         child = {"id": "w", "instances": 40, "command": ["false"], "backoff": backoff}
         host.start(tree(child, {"id": "calm", "command": ["sleep", "1000"]}))
         host.wait_for("supervisor_started", "s")
-        time.sleep(2.0)  # Past the growth of its caches.
+        assert eventually(lambda: host.count("service_exited") >= 2_000)  # Past the growth of its caches.
+        floor = deaths_per_second()
         before, exits_before, began = host.pss_kib(), host.count("service_exited"), time.monotonic()
         slowest = 0.0
-        while time.monotonic() - began < 10.0:
+        while time.monotonic() - began < 10.0 or host.count("service_exited") - exits_before < 10_000:
             asked = time.monotonic()
             assert host.ask("GET", "/v1/services/s/calm")["state"] == "running"
             slowest = max(slowest, time.monotonic() - asked)
             time.sleep(0.05)
         rate = (host.count("service_exited") - exits_before) / (time.monotonic() - began)
         growth = host.pss_kib() - before
-        print(f"{rate:.0f} restarts/s, slowest answer {slowest * 1000:.0f} ms, growth {growth} KiB")
+        floor = min(floor, deaths_per_second())
+        print(f"{rate:.0f} restarts/s beside {floor:.0f} of a floor")
+        print(f"slowest answer {slowest * 1000:.0f} ms, growth {growth} KiB")
         assert slowest < 1.0
         assert growth < 2048
-        assert rate > 200  # A thousand on two cores of its own.
+        # The floor was measured beside the storm: it is what is left of the machine.
+        assert rate > min(1000.0, floor)
         host.send(signal.SIGTERM)
         assert host.wait() == 0
