@@ -14,6 +14,8 @@
 
 namespace unirun {
 
+class EventLoop;
+
 class ServiceFactory {
  public:
   virtual ~ServiceFactory() = default;
@@ -22,6 +24,10 @@ class ServiceFactory {
   // load.
   [[nodiscard]] virtual Result<std::unique_ptr<Service>> make(const ServiceSpec& spec,
                                                               ServiceStyle style) = 0;
+
+  // `loop`, on which services of this factory have run, has returned from run() for the last time:
+  // what the factory keeps there has to go. On the thread that ran it.
+  virtual void leave(EventLoop& /*loop*/) {}
 };
 
 }  // namespace unirun

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -42,6 +43,9 @@ class ServiceContext {
 
   [[nodiscard]] virtual const std::string& id() const = 0;    // "ingest-2": unique among siblings
   [[nodiscard]] virtual const std::string& path() const = 0;  // "pipeline/ingest-2"
+
+  // Which of `instances` it is, from 1; nothing where there is but one.
+  [[nodiscard]] virtual std::optional<unsigned> instance() const { return std::nullopt; }
 
   // The child spec's "config".
   [[nodiscard]] virtual const nlohmann::json& config() const = 0;

@@ -5,6 +5,7 @@
 #include <thread>
 #include <utility>
 
+#include "executors/service_factory.h"
 #include "framework/clock.h"
 #include "framework/event_loop.h"
 #include "framework/require.h"
@@ -15,7 +16,9 @@ namespace unirun {
 class BackgroundHost::Impl {
  public:
   Impl(HostConfig config, const HostOptions& options)
-      : loop_(clock_), host_(std::move(config), loop_, options) {}
+      : loop_(clock_),
+        host_(std::move(config), loop_, options),
+        python_services_(options.python_services) {}
   ~Impl() {
     request_stop("the host object is gone");
     request_stop("the host object is gone");
@@ -36,6 +39,7 @@ class BackgroundHost::Impl {
   SystemClock clock_;
   EventLoop loop_;
   Host host_;
+  ServiceFactory* const python_services_;  // May be null.
   std::thread thread_;
 
   std::mutex mutex_;  // For all below.
@@ -65,6 +69,7 @@ Status BackgroundHost::Impl::start(bool wait_for_trees) {
   });
   thread_ = std::thread([this, tell] {
     loop_.run();
+    if (python_services_ != nullptr) python_services_->leave(loop_);
     tell([&] { loop_ended_ = true; });
   });
   std::unique_lock lock(mutex_);

@@ -15,6 +15,7 @@
 #include "host/background_host.h"
 #include "host/config/load_config.h"
 #include "host/json_text.h"
+#include "python_bindings/services/python_service_factory.h"
 
 namespace unirun::bindings {
 namespace {
@@ -206,6 +207,7 @@ HostHolder host_of(LoadOutcome outcome, const std::string& origin, bool control,
   if (!outcome.ok()) raise(outcome.faults, origin);
   HostOptions options;
   options.control = control;
+  options.python_services = &python_services();
   options.journal = journal;
   return HostHolder(new PythonHost(std::move(*outcome.config), options));
 }
@@ -213,6 +215,7 @@ HostHolder host_of(LoadOutcome outcome, const std::string& origin, bool control,
 HostHolder from_json(const std::string& document, const std::string& directory, bool control,
                      bool journal) {
   LoadOptions options;
+  options.python_in_host = true;
   options.directory = directory;
   LoadOutcome outcome;
   {
@@ -226,7 +229,9 @@ HostHolder from_file(const std::string& path, bool control, bool journal) {
   LoadOutcome outcome;
   {
     const py::gil_scoped_release released;
-    outcome = load_config(path);
+    LoadOptions options;
+    options.python_in_host = true;
+    outcome = load_config(path, options);
   }
   return host_of(std::move(outcome), path, control, journal);
 }

@@ -6,4 +6,5 @@ PYBIND11_MODULE(_core, module) {
   unirun::bindings::bind_events(module);
   unirun::bindings::bind_host(module);
   unirun::bindings::bind_loop(module);
+  unirun::bindings::bind_services(module);
 }

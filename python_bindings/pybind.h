@@ -32,5 +32,6 @@ T unwrap(Result<T> result) {
 void bind_events(py::module_& module);
 void bind_host(py::module_& module);
 void bind_loop(py::module_& module);
+void bind_services(py::module_& module);
 
 }  // namespace unirun::bindings

@@ -48,6 +48,7 @@ class InProcessContext final : public ServiceContext,
   // ---- ServiceContext ----
   [[nodiscard]] const std::string& id() const override { return launch_.id; }
   [[nodiscard]] const std::string& path() const override { return launch_.path; }
+  [[nodiscard]] std::optional<unsigned> instance() const override { return launch_.instance; }
   [[nodiscard]] const nlohmann::json& config() const override { return launch_.service->config; }
   [[nodiscard]] CancellationToken cancellation() const override { return cancellation_.token(); }
   void ready() override;

@@ -5,6 +5,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <string>
@@ -27,7 +28,7 @@ namespace {
 // Everything the options of all commands write to, and the command that was chosen.
 class CommandLine {
  public:
-  explicit CommandLine(const Console& console) : console_(console) {
+  CommandLine(const Console& console, const CommandDoor& door) : console_(console), door_(door) {
     app_.name("unirun");
     app_.require_subcommand(1);
     app_.fallthrough();  // --socket and --name may stand behind the command as well.
@@ -44,6 +45,7 @@ class CommandLine {
   }
 
   ExitCode run(int argc, const char* const* argv) {
+    up_.words.assign(argv + std::min(argc, 1), argv + argc);
     try {
       app_.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -96,6 +98,7 @@ class CommandLine {
   ExitCode complete() const;
 
   const Console& console_;
+  const CommandDoor& door_;
   CLI::App app_{"Keeps services alive by Erlang's rules."};
   Action chosen_;
   HostChoice host_;
@@ -122,7 +125,7 @@ void CommandLine::add_local_commands() {
   CLI::App* up = add("up", "Runs a host in the foreground", [this] {
     up_.as_json = as_json_;
     if (!run_for_.empty()) up_.run_for = *parse_duration(run_for_);
-    return up_command(up_, console_);
+    return up_command(up_, console_, door_);
   });
   take_config(up);
   up->add_option("--for", run_for_, "Stop in order after this long, such as 10s")
@@ -262,8 +265,9 @@ ExitCode CommandLine::complete() const {
 
 }  // namespace
 
-ExitCode run_command_line(int argc, const char* const* argv, const Console& console) {
-  return CommandLine(console).run(argc, argv);
+ExitCode run_command_line(int argc, const char* const* argv, const Console& console,
+                          const CommandDoor& door) {
+  return CommandLine(console, door).run(argc, argv);
 }
 
 }  // namespace unirun

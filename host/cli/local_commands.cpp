@@ -38,6 +38,7 @@ std::string counted(std::size_t count, std::string_view one) {
 ExitCode validate_command(const std::string& path, bool as_json, const Console& console) {
   LoadOptions options;
   options.check_python = true;
+  options.python_in_host = true;  // `unirun up` sees to it.
   const LoadOutcome outcome = load_config(path, options);
   if (as_json) {
     nlohmann::json answer = {{"valid", outcome.ok()}, {"faults", to_json(outcome.faults)}};

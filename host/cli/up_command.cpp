@@ -7,9 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "executors/service_factory.h"
 #include "framework/clock.h"
 #include "framework/event_loop.h"
 #include "host/cli/event_printer.h"
+#include "host/cli/python_door.h"
 #include "host/cli/run_summary.h"
 #include "host/config/load_config.h"
 #include "host/host.h"
@@ -54,14 +56,18 @@ void block_child_signal() {
   ::pthread_sigmask(SIG_BLOCK, &child, nullptr);
 }
 
-ExitCode run_host(HostConfig config, const UpOptions& options, const Console& console) {
-  block_child_signal();  // Before the first thread is made.
+ExitCode run_host(HostConfig config, const UpOptions& options, const Console& console,
+                  const CommandDoor& door) {
+  // Before the first thread is made; a Python service's own children would inherit it.
+  if (door.python_services == nullptr) block_child_signal();
   const SystemClock clock;
   EventLoop loop(clock);
   const Severity least = config.log_level;
   HostOptions host_options;
   host_options.handle_signals = true;
-  host_options.sole_parent = true;
+  host_options.python_services = door.python_services;
+  // A Python service may start processes of its own, whose ends are its own affair.
+  host_options.sole_parent = door.python_services == nullptr;
   host_options.journal = config.journal_file.has_value();
   Host host(std::move(config), loop, host_options);
 
@@ -92,6 +98,7 @@ ExitCode run_host(HostConfig config, const UpOptions& options, const Console& co
     });
   }
   loop.run();
+  if (door.python_services != nullptr) door.python_services->leave(loop);
   loop.cancel_timer(limit);
   printer.finish();
   show_summary(summary, options, console);
@@ -104,17 +111,22 @@ ExitCode run_host(HostConfig config, const UpOptions& options, const Console& co
 
 }  // namespace
 
-ExitCode up_command(const UpOptions& options, const Console& console) {
+ExitCode up_command(const UpOptions& options, const Console& console, const CommandDoor& door) {
   // Whoever reads the log may leave; that ends the log, not the services.
   std::signal(SIGPIPE, SIG_IGN);
   // A file that may not grow is an error to be handled, not an end.
   std::signal(SIGXFSZ, SIG_IGN);
   keep_heap_small();
   LoadOptions load;
-  load.check_python = true;
+  load.check_python = !door.targets_are_checked;
+  load.python_in_host = true;
+  load.python = door.python;
   LoadOutcome outcome = load_config(options.config, load);
   if (!outcome.ok()) return refuse(outcome.faults, options, console);
-  return run_host(std::move(*outcome.config), options, console);
+  if (door.python_services == nullptr && has_python_inside(outcome.config->root)) {
+    return console.fail(go_on_in_python(*outcome.config, options.words));
+  }
+  return run_host(std::move(*outcome.config), options, console, door);
 }
 
 }  // namespace unirun

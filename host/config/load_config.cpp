@@ -71,7 +71,8 @@ std::string text_at(const JsonCursor& cursor, std::string otherwise) {
   return text != nullptr ? *text : std::move(otherwise);
 }
 
-void read_host(const JsonCursor& from, const SpecReader& reader, HostConfig& to) {
+void read_host(const JsonCursor& from, const SpecReader& reader, const LoadOptions& options,
+               HostConfig& to) {
   const Places places([&](const std::string& name) { return reader.services().variable(name); });
   to.name = text_at(from.member("name"), to.name);
   const auto path_at = [&](const char* key, std::string otherwise) {
@@ -87,7 +88,8 @@ void read_host(const JsonCursor& from, const SpecReader& reader, HostConfig& to)
        {Severity::debug, Severity::info, Severity::warning, Severity::error}) {
     if (to_string(known) == level) to.log_level = known;
   }
-  to.python = text_at(from.member("python"), default_python());
+  to.python =
+      text_at(from.member("python"), options.python.empty() ? default_python() : options.python);
   if (to.python.find('/') != std::string::npos) to.python = in_directory(to.directory, to.python);
   const JsonCursor search = from.member("python_path");
   for (std::size_t i = 0; i < search.size(); ++i) {
@@ -170,7 +172,7 @@ LoadOutcome judge(const json& document, HostConfig config, const LoadOptions& op
   const JsonCursor root(document, "");
   const JsonCursor host = root.member("host");
   SpecReader reader(options, faults);
-  read_host(host, reader, config);
+  read_host(host, reader, options, config);
   check_socket_path(host, config, faults);
   reader.set_surroundings({config.directory, config.state_dir, config.python, config.python_path});
   reader.place_root("/host/root", "/supervisors");

@@ -32,6 +32,7 @@ struct LoadOptions {
   bool check_python = false;    // Import every Python target, one process per interpreter.
   Duration python_timeout = std::chrono::seconds{60};  // For all imports of one interpreter.
   std::string directory;  // For relative paths where there is no file. Empty: the current one.
+  std::string python;     // Of Python targets, where the document names none. Empty: as found.
   std::string host_name;  // Where neither the document nor a file gives one. Empty: "unirun".
 
   // Where {"env": NAME}, PATH, HOME and XDG_* are looked up. Empty: this process's environment.

@@ -59,6 +59,10 @@ AttachedLoop::~AttachedLoop() {
   PyGILState_Release(before);
 }
 
+void AttachedLoop::name_occupants(std::shared_ptr<LoopOccupant> (*occupant_of)(PyObject*)) {
+  as_loop_core(loop_).turns->name_occupants(occupant_of);
+}
+
 void AttachedLoop::detach(Duration patience) {
   if (!std::exchange(attached_, false)) return;
   const PyGILState_STATE before = PyGILState_Ensure();

@@ -37,6 +37,9 @@ class AttachedLoop {
   // The Python loop, borrowed. It lives until the end of this, closed after detach().
   [[nodiscard]] PyObject* loop() const { return loop_; }
 
+  // Says who has the seat of `host` while Python runs in a context (framework/loop_seat.h).
+  void name_occupants(std::shared_ptr<LoopOccupant> (*occupant_of)(PyObject* context));
+
   // Cancels every task and waits for them, for asynchronous generators and for the default executor
   // together at most `patience`; what goes on beyond that is named in the log and left. Then the
   // Python loop is closed. Runs `host` meanwhile, its other callbacks too.

@@ -247,6 +247,8 @@ void set_scheduled(PyObject* timer_handle, bool scheduled) {
   set(timer_handle, slots.scheduled, scheduled ? Py_True : Py_False);
 }
 
+PyObject* context_of(PyObject* handle) { return at(handle, slots.context); }
+
 Reference call_handle(PyObject* handle) {
   // Held here: the callback may cancel its own handle, which lets go of them.
   const Reference callback = Reference::borrow(at(handle, slots.callback));

@@ -36,6 +36,9 @@ void set_source_traceback(PyObject* handle, PyObject* traceback);
 [[nodiscard]] bool is_scheduled(PyObject* timer_handle);
 void set_scheduled(PyObject* timer_handle, bool scheduled);
 
+// The context that it is called in, borrowed.
+[[nodiscard]] PyObject* context_of(PyObject* handle);
+
 // Calls what the handle holds, in its context. Empty: an exception is set.
 [[nodiscard]] Reference call_handle(PyObject* handle);
 

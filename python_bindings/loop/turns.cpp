@@ -231,6 +231,12 @@ bool Turns::call_what_is_ready() {
 bool Turns::call(PyObject* handle) {
   if (!is_plain_handle(handle)) return call_foreign(handle);
   if (is_cancelled(handle)) return true;
+  if (!attached_ || occupant_of_ == nullptr) return call_plain(handle);
+  const LoopSeat::Taken seat(event_loop_->seat(), occupant_of_(context_of(handle)));
+  return call_plain(handle);
+}
+
+bool Turns::call_plain(PyObject* handle) {
   const Reference result =
       loop_.debug ? call_method(object(loop_), "_run_in_debug", handle) : call_handle(handle);
   return result || report(handle);

@@ -47,6 +47,11 @@ class Turns final : public TurnHook {
   void detach();
   [[nodiscard]] bool attached() const { return attached_; }
 
+  // While a guest: who has the host's loop during a call in this context of Python; null: nobody.
+  // With the GIL, and no exception set.
+  using OccupantOf = std::shared_ptr<LoopOccupant> (*)(PyObject* context);
+  void name_occupants(OccupantOf occupant_of) { occupant_of_ = occupant_of; }
+
   // Lets go of the selector, before that is closed, and of the EventLoop.
   void close();
 
@@ -65,6 +70,7 @@ class Turns final : public TurnHook {
   bool has_work();
   bool call_what_is_ready();
   bool call(PyObject* handle);
+  bool call_plain(PyObject* handle);
   bool call_foreign(PyObject* handle);
   bool report(PyObject* handle);
   bool collect_events(Wait wait);
@@ -83,6 +89,7 @@ class Turns final : public TurnHook {
   EventLoop* event_loop_ = nullptr;
   bool attached_ = false;
   bool host_wants_turn_ = false;  // Alone: the EventLoop has something to do.
+  OccupantOf occupant_of_ = nullptr;
 
   int epoll_ = -1;  // The selector's.
   Reference selector_;

@@ -10,11 +10,12 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from logging import LogRecord
     from types import ModuleType
+    from typing import Any
 
     from unirun._channel import Channel
 
@@ -28,12 +29,18 @@ _known: set[str] = set()  # What every record has.
 def install(channel: Channel, level: str) -> None:
     """Send the root logger's records from ``level`` on to ``channel``, once there is `logging`."""
     if "logging" in sys.modules:
-        _attach(channel, level)
+        attach(channel.send, level)
     else:
         sys.meta_path.insert(0, _WhenImported(channel, level))
 
 
-def _attach(channel: Channel, level: str) -> None:
+def attach(
+    send: Callable[[dict[str, Any]], object], level: str | None = None, wants: Callable[[], bool] | None = None
+) -> None:
+    """Give the root logger's records to ``send`` as frames: all of them, or those made while ``wants()``.
+
+    Without ``level`` the root logger keeps its own.
+    """
     import logging
     from _thread import get_ident
 
@@ -42,11 +49,11 @@ def _attach(channel: Channel, level: str) -> None:
     class ChannelHandler(logging.Handler):
         def emit(self, record: LogRecord) -> None:
             thread = get_ident()
-            if thread in sending:
+            if thread in sending or (wants is not None and not wants()):
                 return
             sending.add(thread)
             try:
-                channel.send(
+                send(
                     {
                         "type": "log",
                         "level": record.levelname,
@@ -65,7 +72,8 @@ def _attach(channel: Channel, level: str) -> None:
     _known.update(logging.makeLogRecord({}).__dict__, ("message", "asctime"))
     root = logging.getLogger()
     root.addHandler(ChannelHandler())
-    root.setLevel(level.upper())
+    if level is not None:
+        root.setLevel(level.upper())
 
 
 def _extra_of(record: LogRecord) -> dict[str, str]:
@@ -122,4 +130,4 @@ class _ThenAttach:
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        _attach(self._channel, self._level)
+        attach(self._channel.send, self._level)

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 CODE_VARARGS = 0x04  # inspect.CO_VARARGS; importing inspect costs more than all the rest here.
 
 
-def load(target: str) -> Any:
+def load(target: str, *, in_process: bool = False) -> Any:
     """The object that ``target`` names.
 
+    With ``in_process`` the interpreter has a program of its own: a file becomes a module beside
+    its ``__main__``, once, instead of taking its place.
     Raises `TargetError` that says what is missing; what the module itself raises passes through.
     """
-    found: Any = preload(target)
+    found: Any = preload(target, in_process=in_process)
     place, _, attribute = target.rpartition(":")
     for part in attribute.split("."):
         try:
@@ -35,12 +37,16 @@ def load(target: str) -> Any:
     return found
 
 
-def preload(target: str) -> ModuleType:
+def preload(target: str, *, in_process: bool = False) -> ModuleType:
     """The module of ``target``, imported once; raises as `load` does."""
     place, colon, attribute = target.rpartition(":")
     if not colon or not place or not all(part.isidentifier() for part in attribute.split(".")):
         raise _error(f'target {target!r}: expected "module:attribute" or "path/to/file.py:attribute"')
-    return _load_file(place, target) if place.endswith(".py") else _load_module(place, target)
+    if in_process and getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", None) == place:
+        return sys.modules["__main__"]  # python -m place
+    if not place.endswith(".py"):
+        return _load_module(place, target)
+    return _load_file_beside(place, target) if in_process else _load_file(place, target)
 
 
 def _load_module(name: str, target: str) -> ModuleType:
@@ -74,6 +80,38 @@ def _load_file(path: str, target: str) -> ModuleType:
     sys.path.insert(0, dirname(path))
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     exec(compile(source, path, "exec"), module.__dict__)
+    return module
+
+
+def _load_file_beside(path: str, target: str) -> ModuleType:
+    """As a module under its own name, so that process pools find its functions again."""
+    from importlib.util import module_from_spec, spec_from_file_location
+    from os.path import abspath, basename, dirname
+
+    path = abspath(path)
+    if getattr(sys.modules["__main__"], "__file__", None) and abspath(str(sys.modules["__main__"].__file__)) == path:
+        return sys.modules["__main__"]
+    name = basename(path)[: -len(".py")]
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) != path:
+        name = path  # Somebody else's name; as a path it is nobody's.
+        known = sys.modules.get(name)
+    if known is not None:
+        return known
+    if dirname(path) not in sys.path:
+        sys.path.insert(0, dirname(path))
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise _error(f"target {target!r}: {path} is no Python file")
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except OSError as error:
+        del sys.modules[name]
+        raise _error(f"target {target!r}: cannot read {path}: {error.strerror}") from None
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 

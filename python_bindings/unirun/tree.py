@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from unirun import _objects, _target
 from unirun.errors import InvalidArgument
 from unirun.service import Service
 
@@ -42,7 +43,8 @@ class Child:
     One of ``target`` (a `Service` subclass, a function, an async function, or its name
     ``"module:attribute"``) and ``command`` (a program and its arguments) says what to run. A
     ``target`` that is not a name must be importable by that name in another process; of a script,
-    everything outside ``if __name__ == "__main__":`` is.
+    everything outside ``if __name__ == "__main__":`` is. With the executor ``"thread"`` or
+    ``"async"`` it may be any object: a lambda, a bound method, a class inside a function.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class Child:
         self.id = id
         self._members = {
             "id": id,
-            "python": None if target is None else target_name(target),
+            "python": None if target is None else _target_for(target, executor),
             "command": None if command is None else list(command),
             "native": native,
             "executor": executor,
@@ -194,6 +196,19 @@ def target_name(target: Target) -> str:
             f"target: {attribute} was defined interactively, and another process cannot import it; put it into a file"
         )
     return f"{os.path.abspath(file)}:{attribute}"
+
+
+def _target_for(target: Target, executor: ExecutorKind | None) -> str:
+    """The name of ``target``; inside this process, where nothing is imported, any object has one."""
+    if executor not in ("thread", "async") or isinstance(target, str):
+        return target_name(target)
+    try:
+        name = target_name(target)
+        if _target.load(name, in_process=True) is target:
+            return name
+    except (InvalidArgument, ImportError):
+        pass
+    return _objects.name_of(target)
 
 
 def _written(members: Mapping[str, Any]) -> dict[str, Any]:

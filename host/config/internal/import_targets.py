@@ -1,8 +1,8 @@
 """Imports targets as services would, and says of each what went wrong.
 
-Read from stdin: a JSON list of ``{"target", "cwd", "env", "on_loop"}``. Written to stdout: a JSON list of strings,
-one for each target, empty where all is well. Each target is tried in a fork, so that none sees what another one did to
-the interpreter, and one that ends it is just another fault.
+Read from stdin: a JSON list of ``{"target", "cwd", "env", "on_loop", "host"}``. Written to stdout: a JSON list of
+strings, one for each target, empty where all is well. Each target is tried in a fork, so that none sees what another
+one did to the interpreter, and one that ends it is just another fault.
 """
 
 import importlib
@@ -31,6 +31,8 @@ def fault_of(entry):
         os.chdir(entry["cwd"])
     if importlib.util.find_spec("unirun") is None:
         return "it has no package unirun; install it there, or name its directory in host.python_path"
+    if entry["host"] and (fault := version_fault(entry["host"])):
+        return fault
     module_name, _, attribute = entry["target"].rpartition(":")
     found = load(module_name)
     for name in attribute.split("."):
@@ -38,6 +40,15 @@ def fault_of(entry):
     if not callable(found):
         return f"it is of type {type(found).__name__}; expected something that can be called"
     return style_fault(found, entry["target"]) if entry["on_loop"] else ""
+
+
+def version_fault(wanted):
+    """Why this interpreter cannot carry a host of that version, which its services live in."""
+    try:
+        from unirun._core import __version__ as found
+    except ImportError as error:
+        return f"its package unirun has no native module for this Python ({error}); install unirun {wanted} there"
+    return "" if found == wanted else f"its unirun is {found}, and the host is {wanted}; install the same there"
 
 
 def style_fault(found, target):

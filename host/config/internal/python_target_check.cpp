@@ -135,19 +135,20 @@ Result<std::vector<std::string>> ask(const std::string& interpreter, const json&
 struct Questions {
   json entries = json::array();
   std::vector<std::vector<std::string>> pointers;
-  std::map<std::tuple<std::string, std::string, std::map<std::string, std::string>, bool>,
+  std::map<std::tuple<std::string, std::string, std::map<std::string, std::string>, bool, bool>,
            std::size_t>
       known;
 
   void add(const WrittenWorker& worker, const PythonTarget& target) {
     const ServiceSpec& service = *worker.service;
     const auto [entry, is_new] = known.try_emplace(
-        {target.target, service.cwd, service.env, worker.on_loop}, entries.size());
+        {target.target, service.cwd, service.env, worker.on_loop, worker.in_host}, entries.size());
     if (is_new) {
       entries.push_back({{"target", target.target},
                          {"cwd", service.cwd},
                          {"env", service.env},
-                         {"on_loop", worker.on_loop}});
+                         {"on_loop", worker.on_loop},
+                         {"host", worker.in_host ? json(UNIRUN_VERSION) : json()}});
       pointers.emplace_back();
     }
     pointers[entry->second].push_back(worker.pointer + "/python");

@@ -160,7 +160,8 @@ ChildSpec SpecReader::read_child(const JsonCursor& from, const std::string& path
     if (lives_in_host(child.executor)) check_surroundings(from, child.executor, *service);
     check_liveness(from, child.executor, *service);
     const bool on_loop = child.executor == "async" || child.executor == "async_process";
-    workers.push_back({from.pointer(), service, on_loop});
+    const bool in_host = child.executor == "async" || child.executor == "thread";
+    workers.push_back({from.pointer(), service, on_loop, in_host});
     child.service = std::move(service);
   } else {
     auto supervisor = std::make_shared<SupervisorSpec>();

@@ -24,6 +24,7 @@ struct WrittenWorker {
   std::string pointer;
   std::shared_ptr<const ServiceSpec> service;
   bool on_loop = false;  // Its executor runs it on an event loop.
+  bool in_host = false;  // Its executor runs it inside the host's process.
 };
 
 class SpecReader {
