@@ -74,6 +74,9 @@ class ServiceContext {
   [[nodiscard]] virtual std::shared_ptr<EventQueue> open_events(EventKinds kinds,
                                                                 std::size_t capacity) = 0;
 
+  // Keeps this beyond the run, for a call that may outlast it; empty where nobody can.
+  [[nodiscard]] virtual std::shared_ptr<ServiceContext> keep() { return {}; }
+
   // The loop that run_async() runs on: for timers, posts and watches.
   [[nodiscard]] virtual EventLoop& loop() = 0;
 };

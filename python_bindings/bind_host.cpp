@@ -15,79 +15,12 @@
 #include "host/background_host.h"
 #include "host/config/load_config.h"
 #include "host/json_text.h"
+#include "python_bindings/python_queue.h"
 #include "python_bindings/services/python_service_factory.h"
+#include "python_bindings/waiting.h"
 
 namespace unirun::bindings {
 namespace {
-
-using std::chrono::milliseconds;
-
-// Between two looks at Python's signals: Ctrl-C must end a wait. Only while somebody waits.
-constexpr Duration signal_interval = milliseconds{50};
-
-// Calls `done(slice)`, which waits up to `slice`, until it is true: without the GIL, so that other
-// Python threads run meanwhile. Throws what a signal handler raised. REQUIRES: the GIL.
-template <class Done>
-void wait_interruptibly(Done done) {
-  for (;;) {
-    bool ended = false;
-    {
-      const py::gil_scoped_release released;
-      ended = done(signal_interval);
-    }
-    if (ended) return;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  }
-}
-
-// Signal handlers run in the main thread alone: others can wait without looking.
-bool in_main_thread() {
-  const py::module_ threading = py::module_::import("threading");
-  return threading.attr("current_thread")().is(threading.attr("main_thread")());
-}
-
-std::optional<Duration> duration(std::optional<double> seconds) {
-  if (!seconds) return std::nullopt;
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(*seconds));
-}
-
-class Queue {
- public:
-  explicit Queue(std::shared_ptr<EventQueue> queue) : queue_(std::move(queue)) {}
-
-  std::vector<std::string> take(std::optional<double> timeout) {
-    EventQueue::Batch batch;
-    if (timeout) {
-      const py::gil_scoped_release released;
-      batch = queue_->take(*duration(timeout));
-    } else if (in_main_thread()) {
-      wait_interruptibly([&](Duration slice) { return take_or_end(batch, slice); });
-    } else {
-      const py::gil_scoped_release released;
-      while (!take_or_end(batch, std::chrono::hours{1})) {
-      }
-    }
-    const py::gil_scoped_release released;
-    std::vector<std::string> texts;
-    texts.reserve(batch.size());
-    for (const auto& event : batch) texts.push_back(json_text(to_json(*event)));
-    return texts;
-  }
-
-  void close() { queue_->close(); }
-  [[nodiscard]] bool closed() const { return queue_->closed(); }
-  [[nodiscard]] std::uint64_t dropped() const { return queue_->dropped(); }
-
- private:
-  // Empty only at the end: what came before the closing is still given.
-  bool take_or_end(EventQueue::Batch& batch, Duration slice) {
-    const bool closed = queue_->closed();
-    batch = queue_->take(slice);
-    return closed || !batch.empty();
-  }
-
-  std::shared_ptr<EventQueue> queue_;
-};
 
 // Everything here is for Python threads with the GIL, and gives it up whenever it waits. The loop
 // thread never takes the GIL: a Python program that computes must not hold supervision up.
@@ -141,13 +74,9 @@ class PythonHost {
     return json_text(unwrap(answer.get()));
   }
 
-  Queue open_queue(const std::vector<std::string>& kinds, std::size_t capacity, std::string name) {
-    EventKinds wanted = kinds.empty() ? EventKinds::all() : EventKinds();
-    for (const std::string& word : kinds) {
-      const std::optional<EventKind> kind = event_kind_from(word);
-      if (!kind) raise({Errc::invalid_argument, "there is no kind of event \"" + word + "\""});
-      wanted = wanted | *kind;
-    }
+  PythonQueue open_queue(const std::vector<std::string>& kinds, std::size_t capacity,
+                         std::string name) {
+    const EventKinds wanted = kinds_of(kinds);
     const std::shared_ptr<BackgroundHost> host = running();
     std::shared_ptr<EventQueue> queue;
     {
@@ -155,7 +84,7 @@ class PythonHost {
       queue = host->open_queue(wanted, capacity, std::move(name));
     }
     if (!queue) raise({Errc::unreachable_host, "the host has ended"});
-    return Queue(std::move(queue));
+    return PythonQueue(std::move(queue));
   }
 
   // Kills what still runs and waits for the loop thread. The thread needs no GIL to end, but the
@@ -239,12 +168,7 @@ HostHolder from_file(const std::string& path, bool control, bool journal) {
 }  // namespace
 
 void bind_host(py::module_& module) {
-  py::class_<Queue>(module, "EventQueue")
-      .def("take", &Queue::take, py::arg("timeout"))
-      .def("close", &Queue::close, py::call_guard<py::gil_scoped_release>())
-      .def_property_readonly("closed", &Queue::closed)
-      .def_property_readonly("dropped", &Queue::dropped);
-
+  bind_queue(module);
   py::class_<PythonHost, HostHolder>(module, "Host")
       .def_static("from_json", &from_json, py::arg("document"), py::arg("directory"),
                   py::arg("control"), py::arg("journal"))

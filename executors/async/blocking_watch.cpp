@@ -78,10 +78,11 @@ void BlockingWatch::hold_to_limit(RunId run, Duration duration, bool first) {
   Limit& limit = found->second;
   if (first) limit.told = false;
   if (duration < limit.duration || std::exchange(limit.told, true)) return;
-  bystander_.call(limit.interrupt);
+  // First, so that the loop knows why before it sees the end that the interruption brings.
   world_->gate.post([on_too_long = std::weak_ptr(on_too_long_), run, duration] {
     if (const auto tell = on_too_long.lock()) (*tell)(run, duration);
   });
+  bystander_.call(limit.interrupt);
 }
 
 }  // namespace unirun

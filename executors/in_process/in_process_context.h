@@ -60,6 +60,7 @@ class InProcessContext final : public ServiceContext,
   // Throws Cancelled once the run is over, or the host is gone.
   [[nodiscard]] std::shared_ptr<EventQueue> open_events(EventKinds kinds,
                                                         std::size_t capacity) override;
+  [[nodiscard]] std::shared_ptr<ServiceContext> keep() override { return shared_from_this(); }
   [[nodiscard]] EventLoop& loop() override { return world_->loop; }
 
  private:

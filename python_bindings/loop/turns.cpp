@@ -167,6 +167,7 @@ bool Turns::attach(EventLoop& host) {
   }
   epoll_watch_ = *std::move(watch);
   event_loop_ = &host;
+  thread_ = PyThread_get_thread_ident();
   attached_ = true;
   more_ = true;
   host.set_turn_hook(this);
@@ -196,7 +197,11 @@ void Turns::close() {
 
 // ---- A turn ----
 
-bool Turns::has_work() { return woken_.exchange(false) || events_wait_ || alarm_rang_ || more_; }
+bool Turns::has_work() {
+  const bool added = added_.exchange(false);
+  const bool woken = woken_.exchange(false);
+  return added || woken || events_wait_ || alarm_rang_ || more_;
+}
 
 AfterTurn Turns::before_wait() noexcept {
   if (!has_work()) return AfterTurn::wait;
@@ -232,8 +237,24 @@ bool Turns::call(PyObject* handle) {
   if (!is_plain_handle(handle)) return call_foreign(handle);
   if (is_cancelled(handle)) return true;
   if (!attached_ || occupant_of_ == nullptr) return call_plain(handle);
-  const LoopSeat::Taken seat(event_loop_->seat(), occupant_of_(context_of(handle)));
-  return call_plain(handle);
+  const std::shared_ptr<LoopOccupant> occupant = occupant_of_(context_of(handle));
+  const LoopSeat::Taken seat(event_loop_->seat(), occupant);
+  return call_for(occupant.get(), handle);
+}
+
+// What was to be raised in it and has not been is taken back: whoever is called next has not
+// deserved it.
+bool Turns::call_for(const LoopOccupant* occupant, PyObject* handle) {
+  called_for_ = occupant;
+  const bool fine = call_plain(handle);
+  called_for_ = nullptr;
+  if (std::exchange(struck_, false)) PyThreadState_SetAsyncExc(thread_, nullptr);
+  return fine;
+}
+
+void Turns::strike(PyObject* exception) {
+  struck_ = true;
+  PyThreadState_SetAsyncExc(thread_, exception);
 }
 
 bool Turns::call_plain(PyObject* handle) {

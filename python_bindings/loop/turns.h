@@ -52,6 +52,14 @@ class Turns final : public TurnHook {
   using OccupantOf = std::shared_ptr<LoopOccupant> (*)(PyObject* context);
   void name_occupants(OccupantOf occupant_of) { occupant_of_ = occupant_of; }
 
+  // Does a call on behalf of `occupant` run right now? Any thread, with the GIL.
+  [[nodiscard]] bool works_for(const LoopOccupant* occupant) const {
+    return occupant != nullptr && called_for_ == occupant;
+  }
+  // Raises `exception` in that call, and in nothing that is called after it. Any thread, with the
+  // GIL. REQUIRES: works_for() somebody.
+  void strike(PyObject* exception);
+
   // Lets go of the selector, before that is closed, and of the EventLoop.
   void close();
 
@@ -70,6 +78,7 @@ class Turns final : public TurnHook {
   bool has_work();
   bool call_what_is_ready();
   bool call(PyObject* handle);
+  bool call_for(const LoopOccupant* occupant, PyObject* handle);
   bool call_plain(PyObject* handle);
   bool call_foreign(PyObject* handle);
   bool report(PyObject* handle);
@@ -90,6 +99,9 @@ class Turns final : public TurnHook {
   bool attached_ = false;
   bool host_wants_turn_ = false;  // Alone: the EventLoop has something to do.
   OccupantOf occupant_of_ = nullptr;
+  const LoopOccupant* called_for_ = nullptr;
+  unsigned long thread_ = 0;  // That runs the host, as Python counts threads.
+  bool struck_ = false;       // Since this call began.
 
   int epoll_ = -1;  // The selector's.
   Reference selector_;

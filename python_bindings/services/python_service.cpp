@@ -5,18 +5,6 @@
 #include "python_bindings/services/gil.h"
 
 namespace unirun::bindings {
-namespace {
-
-// The frames of the service in it, and nothing where it runs no Python.
-std::string stack_of(unsigned long thread) {
-  try {
-    return in_process().attr("stack_of")(thread).cast<std::string>();
-  } catch (const py::error_already_set& error) {
-    return error.what();
-  }
-}
-
-}  // namespace
 
 void PythonService::prepare() {
   std::exception_ptr failure;
@@ -24,9 +12,9 @@ void PythonService::prepare() {
     const Gil gil;
     const py::object life = life_.begin();
     const py::object prepare = life.attr("prepare");
-    begin_strikes();
+    if (thread_) thread_->enter();
     PyObject* const done = or_hang([&] { return PyObject_CallNoArgs(prepare.ptr()); });
-    end_strikes();
+    if (thread_) thread_->leave();
     if (done == nullptr) failure = end_of(life);
     Py_XDECREF(done);
   }
@@ -34,19 +22,17 @@ void PythonService::prepare() {
   on_imported_();
 }
 
-// From here on Cancelled may be raised in this thread's Python code.
-void PythonService::begin_strikes() {
-  thread_->id = PyThread_get_thread_ident();
-  thread_->is_running = true;
+std::unique_ptr<const sigset_t> PythonService::blocked_signals() {
+  auto signals = std::make_unique<sigset_t>();
+  ::pthread_sigmask(SIG_SETMASK, nullptr, signals.get());
+  return signals;
 }
 
-// Right behind the call, before any other Python code runs: what is still to be raised will not be.
-void PythonService::end_strikes() {
-  thread_->is_running = false;
-  PyThreadState_SetAsyncExc(thread_->id, nullptr);
-}
-
+// As the loop's thread blocks signals, and no more: the processes that a service starts inherit
+// what its thread blocks, and are to hear a SIGTERM. Python's handlers run in its main thread
+// anyway.
 void PythonService::run(ServiceContext& context) {
+  ::pthread_sigmask(SIG_SETMASK, signals_.get(), nullptr);
   std::exception_ptr failure;
   {
     const Gil gil;
@@ -54,9 +40,9 @@ void PythonService::run(ServiceContext& context) {
     const py::object life = life_.begin();
     const py::object run = life.attr("run");
     const py::object argument = py::cast(link);
-    begin_strikes();
+    thread_->enter();
     PyObject* const done = call(run.ptr(), argument.ptr());
-    end_strikes();
+    thread_->leave();
     if (done == nullptr) failure = end_of(life);
     Py_XDECREF(done);
     link->sever();
@@ -69,15 +55,15 @@ Task<> PythonService::run_async(ServiceContext& context) {
   if (!loop) {
     throw ServiceEnded(ExitReason::of(ExitKind::start_failed, loop.error().message));
   }
-  task_ = PythonTask::begin(*loop, life_, context);
-  const Registration stop = context.cancellation().on_cancel([task = task_] { task->cancel(); });
+  task_->begin(*loop, life_, context);
+  const Registration stop = context.cancellation().on_cancel([this] { task_->cancel(); });
   co_await task_->ended();
-  task_->take();  // Severs it.
+  task_->take();
 }
 
 void PythonService::interrupt() {
   if (task_) return task_->interrupt();
-  Attendant::of_process().post([thread = thread_] { strike(*thread); });
+  Attendant::of_process().post([thread = thread_] { thread->strike(); });
 }
 
 std::string PythonService::stack() const {
@@ -85,7 +71,11 @@ std::string PythonService::stack() const {
   auto stack = std::make_shared<std::string>();
   const bool told = Attendant::of_process().run(
       [thread = thread_, stack] {
-        if (thread->is_running) *stack = stack_of(thread->id);
+        try {
+          *stack = thread->stack();
+        } catch (const std::exception& error) {
+          *stack = error.what();
+        }
       },
       patience_for_a_stack);
   return told ? *stack : no_stack;

@@ -13,6 +13,7 @@
 #include "python_bindings/services/python_life.h"
 // python_life.h first: it brings Python.h.
 
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <string>
@@ -33,7 +34,10 @@ class PythonService final : public Service {
       : life_(std::move(life)),
         loops_(loops),
         imported_(imported),
-        on_imported_(std::move(on_imported)) {}
+        on_imported_(std::move(on_imported)),
+        thread_(life_.on_loop ? nullptr : std::make_shared<RunningThread>()),
+        signals_(life_.on_loop ? nullptr : blocked_signals()),
+        task_(life_.on_loop ? std::make_unique<PythonTask>() : nullptr) {}
 
   [[nodiscard]] bool needs_preparation() const override { return !imported_; }
   void prepare() override;
@@ -45,16 +49,15 @@ class PythonService final : public Service {
   [[nodiscard]] std::string stack() const override;
 
  private:
-  // REQUIRES: the GIL.
-  void begin_strikes();
-  void end_strikes();
+  static std::unique_ptr<const sigset_t> blocked_signals();
 
   const PythonLife life_;
   AsyncioLoops& loops_;
   const bool imported_;
   const std::function<void()> on_imported_;
-  const std::shared_ptr<RunningThread> thread_ = std::make_shared<RunningThread>();
-  std::shared_ptr<PythonTask> task_;  // Of run_async().
+  const std::shared_ptr<RunningThread> thread_;
+  const std::unique_ptr<const sigset_t> signals_;
+  const std::unique_ptr<PythonTask> task_;  // Of run_async(); null for a thread.
 };
 
 }  // namespace unirun::bindings

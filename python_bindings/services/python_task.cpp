@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "python_bindings/loop/loop_core.h"
 #include "python_bindings/services/attendant.h"
 #include "python_bindings/services/gil.h"
 #include "python_bindings/services/python_life.h"
@@ -11,43 +12,66 @@ namespace unirun::bindings {
 
 struct PythonTask::Objects {
   py::object loop, life, task;
-  unsigned long thread = PyThread_get_thread_ident();
+  std::shared_ptr<ServiceLink> link;
+  RunningThread beginning;
+
+  void interrupt() const;
+  [[nodiscard]] std::string stack() const;
+
+ private:
+  // Does its code run on the loop, in the call that the loop makes right now?
+  [[nodiscard]] bool keeps_loop() const { return turns().works_for(link->occupant().get()); }
+  [[nodiscard]] Turns& turns() const { return *as_loop_core(loop.ptr()).turns; }
 };
 
-PythonTask::PythonTask(EventLoop& loop, std::shared_ptr<ServiceLink> link,
-                       std::shared_ptr<Objects> objects)
-    : loop_(loop), link_(std::move(link)), objects_(std::move(objects)) {}
+void PythonTask::Objects::interrupt() const {
+  if (beginning.is_inside()) return beginning.strike();
+  if (!task) return;
+  if (keeps_loop()) turns().strike(py::module_::import("asyncio").attr("CancelledError").ptr());
+  loop.attr("call_soon_threadsafe")(task.attr("cancel"));
+}
 
-std::shared_ptr<PythonTask> PythonTask::begin(PyObject* loop, const PythonLife& life,
-                                              ServiceContext& context) {
+std::string PythonTask::Objects::stack() const {
+  if (beginning.is_inside()) return beginning.stack();
+  if (!task) return {};
+  py::object thread = py::none();
+  if (keeps_loop()) thread = loop.attr("_thread_id");
+  return in_process().attr("stack_of_task")(task, thread).cast<std::string>();
+}
+
+PythonTask::PythonTask() : objects_(std::make_shared<Objects>()) {}
+
+void PythonTask::begin(PyObject* loop, const PythonLife& life, ServiceContext& context) {
+  loop_ = &context.loop();
   std::exception_ptr failure;
   {
     const Gil gil;
-    auto link = std::make_shared<ServiceLink>(context, nullptr);
-    link->sit(context.loop().seat().occupant());
-    auto objects = std::make_shared<Objects>();
-    objects->loop = py::reinterpret_borrow<py::object>(loop);
-    objects->life = life.begin();
-    const py::object begin = objects->life.attr("begin");
-    PyObject* const task =
-        PyObject_CallFunctionObjArgs(begin.ptr(), py::cast(link).ptr(), loop, nullptr);
-    if (task != nullptr) {
-      objects->task = py::reinterpret_steal<py::object>(task);
-      return std::shared_ptr<PythonTask>(
-          new PythonTask(context.loop(), std::move(link), std::move(objects)));
-    }
-    failure = end_of(objects->life);
-    link->sever();
+    link_ = std::make_shared<ServiceLink>(context, nullptr);
+    link_->sit(context.loop().seat().occupant());
+    objects_->link = link_;
+    objects_->loop = py::reinterpret_borrow<py::object>(loop);
+    objects_->life = life.begin();
+    const py::object begin = objects_->life.attr("begin");
+    const py::object link = py::cast(link_);
+    objects_->beginning.enter();
+    PyObject* const task = or_hang(
+        [&] { return PyObject_CallFunctionObjArgs(begin.ptr(), link.ptr(), loop, nullptr); });
+    objects_->beginning.leave();
+    objects_->task = py::reinterpret_steal<py::object>(task);
+    if (task != nullptr) return;
+    failure = end_of(objects_->life);
+    link_->sever();
   }
   std::rethrow_exception(failure);
 }
 
 // Destroyed in the midst of its life, it takes the task along.
 PythonTask::~PythonTask() {
+  if (!link_) return;
   const Gil gil;
   link_->sever();
-  cancel();  // Nothing, if it has ended.
-  objects_.reset();
+  if (objects_->task) cancel();  // Nothing, if it has ended.
+  *objects_ = Objects();
 }
 
 void PythonTask::cancel() {
@@ -77,7 +101,7 @@ void PythonTask::interrupt() {
     const auto held = objects.lock();
     if (!held) return;
     try {
-      held->loop.attr("call_soon_threadsafe")(held->task.attr("cancel"));
+      held->interrupt();
     } catch (py::error_already_set& error) {  // The loop is closed: the task has ended.
       error.discard_as_unraisable("unirun: the interruption of a task");
     }
@@ -91,8 +115,8 @@ std::string PythonTask::stack() const {
         const auto held = objects.lock();
         if (!held) return;
         try {
-          *stack = in_process().attr("stack_of_task")(held->task, held->thread).cast<std::string>();
-        } catch (py::error_already_set& error) {
+          *stack = held->stack();
+        } catch (const std::exception& error) {
           *stack = error.what();
         }
       },

@@ -22,14 +22,16 @@ struct PythonLife;
 
 class PythonTask {
  public:
-  // Begins in a turn of `loop`. Throws as Service::run_async() does: what cannot begin has ended.
-  [[nodiscard]] static std::shared_ptr<PythonTask> begin(PyObject* loop, const PythonLife& life,
-                                                         ServiceContext& context);
+  PythonTask();
   ~PythonTask();
   PythonTask(const PythonTask&) = delete;
   PythonTask& operator=(const PythonTask&) = delete;
 
-  // CancelledError inside, at its next await.
+  // Begins in a turn of `loop`. Throws as Service::run_async() does: what cannot begin has ended.
+  // REQUIRES: called once.
+  void begin(PyObject* loop, const PythonLife& life, ServiceContext& context);
+
+  // CancelledError inside, at its next await. REQUIRES: it has begun.
   void cancel();
 
   class [[nodiscard]] Ended {
@@ -48,23 +50,24 @@ class PythonTask {
     Waiter waiter_;
     ServiceLink& link_;
   };
-  // REQUIRES: awaited at once, and once.
-  Ended ended() { return {loop_, *link_}; }
+  // REQUIRES: begun in this very turn; awaited at once, and once.
+  Ended ended() { return {*loop_, *link_}; }
 
   // Throws what ended it. REQUIRES: it has ended.
   void take();
 
+  // CancelledError where its code runs right now and keeps the loop; else as cancel().
   void interrupt();
+  // Where it runs or waits.
   [[nodiscard]] std::string stack() const;
 
  private:
-  // The Python half. Only ever touched under the GIL.
+  // What is only ever touched under the GIL, which may be later than the end of this.
   struct Objects;
-  PythonTask(EventLoop& loop, std::shared_ptr<ServiceLink> link, std::shared_ptr<Objects> objects);
 
-  EventLoop& loop_;
-  const std::shared_ptr<ServiceLink> link_;
-  std::shared_ptr<Objects> objects_;
+  EventLoop* loop_ = nullptr;
+  std::shared_ptr<ServiceLink> link_;
+  const std::shared_ptr<Objects> objects_;
 };
 
 }  // namespace unirun::bindings

@@ -8,6 +8,7 @@
 #include "host/json_text.h"
 #include "python_bindings/services/attendant.h"
 #include "python_bindings/services/gil.h"
+#include "python_bindings/services/python_life.h"
 
 namespace unirun::bindings {
 namespace {
@@ -23,10 +24,32 @@ std::shared_ptr<PyObject> shared(const py::object& object) {
 
 }  // namespace
 
+void RunningThread::enter() {
+  id_ = PyThread_get_thread_ident();
+  is_inside_ = true;
+}
+
+void RunningThread::leave() {
+  is_inside_ = false;
+  PyThreadState_SetAsyncExc(id_, nullptr);
+}
+
+void RunningThread::strike() const {
+  if (!is_inside_) return;
+  const py::object cancelled = py::module_::import("unirun.cancellation").attr("Cancelled");
+  PyThreadState_SetAsyncExc(id_, cancelled.ptr());
+}
+
+std::string RunningThread::stack() const {
+  if (!is_inside_) return {};
+  return in_process().attr("stack_of")(id_).cast<std::string>();
+}
+
 // Not under the GIL: ending a registration waits for a callback that is running.
 void ServiceLink::sever() {
   context_ = nullptr;
   occupant_.reset();
+  if (queues_) queues_->close();
   std::list<Registration> registrations = std::exchange(registrations_, {});
   if (registrations.empty()) return;
   without_gil([&] {
@@ -63,7 +86,7 @@ void ServiceLink::on_cancel(py::function callback) {
 
 void ServiceLink::interrupt_on_cancel() {
   registrations_.push_back(cancellation_.on_cancel(
-      [thread = thread_] { Attendant::of_process().post([thread] { strike(*thread); }); }));
+      [thread = thread_] { Attendant::of_process().post([thread] { thread->strike(); }); }));
 }
 
 void ServiceLink::tell_ended(const py::object& /*task*/) const {
@@ -96,10 +119,27 @@ void ServiceLink::gauge(const std::string& name, double value) const {
   if (context_) context_->gauge(name, value);
 }
 
-void strike(const RunningThread& thread) {
-  if (!thread.is_running) return;
-  const py::object cancelled = py::module_::import("unirun.cancellation").attr("Cancelled");
-  PyThreadState_SetAsyncExc(thread.id, cancelled.ptr());
+// Without the GIL: it may wait for the loop, which waits for the GIL. The service may end
+// meanwhile.
+PythonQueue ServiceLink::open_events(const std::vector<std::string>& kinds, std::size_t capacity,
+                                     const std::string& /*name*/) {
+  const EventKinds wanted = kinds_of(kinds);
+  if (context_ && !queues_) {
+    queues_ = std::make_shared<OpenQueues>();
+    registrations_.push_back(cancellation_.on_cancel([queues = queues_] { queues->close(); }));
+  }
+  const auto queues = queues_;
+  std::shared_ptr<EventQueue> queue;
+  if (const auto context = context_ ? context_->keep() : nullptr) {
+    const py::gil_scoped_release released;
+    try {
+      queue = context->open_events(wanted, capacity);
+    } catch (const Cancelled&) {  // There is nothing any more that could happen.
+    }
+  }
+  if (!queue) raise({Errc::unreachable_host, "context.events: this service has ended"});
+  queues->add(queue);
+  return PythonQueue(std::move(queue));
 }
 
 void bind_service_link(py::module_& module) {
@@ -119,7 +159,9 @@ void bind_service_link(py::module_& module) {
       .def("log", &ServiceLink::log, py::arg("level"), py::arg("logger"), py::arg("message"),
            py::arg("file"), py::arg("line"))
       .def("count", &ServiceLink::count, py::arg("name"), py::arg("by"))
-      .def("gauge", &ServiceLink::gauge, py::arg("name"), py::arg("value"));
+      .def("gauge", &ServiceLink::gauge, py::arg("name"), py::arg("value"))
+      .def("open_events", &ServiceLink::open_events, py::arg("kinds"), py::arg("capacity"),
+           py::arg("name"));
 }
 
 }  // namespace unirun::bindings

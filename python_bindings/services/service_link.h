@@ -15,17 +15,34 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "framework/loop_seat.h"
 #include "framework/service.h"
 #include "framework/waiter.h"
+#include "python_bindings/python_queue.h"
 
 namespace unirun::bindings {
 
-// Whether, and in which thread, Python code of a service runs now. The GIL guards it.
-struct RunningThread {
-  bool is_running = false;
-  unsigned long id = 0;
+// The thread in which Python code of a service runs, and only as long as it does: that is where and
+// when an exception may be raised in it. The GIL guards it.
+class RunningThread {
+ public:
+  // From here on it may be struck. REQUIRES: called right before the service's code.
+  void enter();
+  // Right behind it, before any other Python code runs: what is still to be raised will not be.
+  void leave();
+
+  // Raises unirun.Cancelled in the service's code, if it runs now.
+  void strike() const;
+  // Where it stands, as a traceback shows it; empty where it runs no Python.
+  [[nodiscard]] std::string stack() const;
+  [[nodiscard]] bool is_inside() const { return is_inside_; }
+
+ private:
+  bool is_inside_ = false;
+  unsigned long id_ = 0;
 };
 
 class ServiceLink {
@@ -65,18 +82,19 @@ class ServiceLink {
            const std::string& file, std::int64_t line) const;
   void count(const std::string& name, double by) const;
   void gauge(const std::string& name, double value) const;
+  // Raises UnreachableHost once the service, or the host, has ended.
+  [[nodiscard]] PythonQueue open_events(const std::vector<std::string>& kinds, std::size_t capacity,
+                                        const std::string& name);
 
  private:
   ServiceContext* context_;  // Null once severed.
   const CancellationToken cancellation_;
   const std::shared_ptr<RunningThread> thread_;
   std::list<Registration> registrations_;
+  std::shared_ptr<OpenQueues> queues_;  // Null before the first.
   std::optional<Waiter::Waker> ended_;
   std::weak_ptr<LoopOccupant> occupant_;  // Which owns the service, which owns this.
 };
-
-// Raises unirun.Cancelled in the thread, if it still runs the service. REQUIRES: the GIL.
-void strike(const RunningThread& thread);
 
 void bind_service_link(py::module_& module);
 

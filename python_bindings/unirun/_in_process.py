@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
 from functools import partial
 from json import loads
@@ -23,6 +23,7 @@ from unirun.service import Ignore, ServiceContext
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
     from logging import Logger
+    from types import FrameType
 
     from unirun._core import ServiceLink
 
@@ -186,6 +187,8 @@ class Life:
             heartbeat=self._heartbeat or None,
             cancellation=token,
             send=partial(_say, link),
+            metrics=link,
+            open_events=link.open_events,
         )
         bound = _target.bind(self._load(), self._target, context, on_loop=self._on_loop)
         self._is_prepared = True
@@ -213,14 +216,27 @@ def stack_of(thread: int) -> str:
     return "".join(format_stack(frame)) if frame is not None else ""
 
 
-def stack_of_task(task: Task[object], thread: int) -> str:
-    """Where a service on the loop stands: what the loop's thread runs, else where its task waits."""
+def stack_of_task(task: Task[object], thread: int | None) -> str:
+    """Where a service on the loop stands: in ``thread``, if that runs it now, else where its task waits."""
     from traceback import StackSummary, format_list
 
-    if running := stack_of(thread):
-        return running
-    frames = [(frame, frame.f_lineno) for frame in task.get_stack()]
+    if thread is not None:
+        return stack_of(thread)
+    frames = [(frame, frame.f_lineno) for frame in _waiting_frames(task.get_coro())]
     return "".join(format_list(StackSummary.extract(iter(frames))))
+
+
+def _waiting_frames(waiting: Any) -> Iterator[FrameType]:
+    """From a coroutine to whatever it awaits in the end; `Task.get_stack` knows the first frame only."""
+    while waiting is not None:
+        for prefix, awaited in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
+            frame = getattr(waiting, f"{prefix}_frame", None)
+            if frame is not None:
+                yield frame
+                waiting = getattr(waiting, awaited)
+                break
+        else:
+            return
 
 
 def _say(link: ServiceLink, frame: dict[str, Any]) -> None:

@@ -33,6 +33,10 @@ def python_tree(*children: dict[str, Any], **host: Any) -> dict[str, Any]:
     return tree(*children, python=sys.executable, python_path=[str(PACKAGE), str(TARGETS)], **host)
 
 
+def ends_of(path: str, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in log if event.get("event") == "service_exited" and event["path"] == path]
+
+
 def command_line(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
 
@@ -42,8 +46,8 @@ def test_the_same_process_goes_on_in_an_interpreter(cli: Cli, executor: str) -> 
     document = python_tree(inside("shapes:Either", executor=executor, config={"who": "you"}), worker("beside"))
     with cli.up(document) as host:
         assert command_line(host.pid)[1:4] == ["-m", "unirun", "up"]
-        services = {entry["path"]: entry["state"] for entry in cli.json("status")["services"]}
-        assert services == {"s/w": "running", "s/beside": "running"}
+        states = {entry["path"]: entry["state"] for entry in cli.json("status")["services"]}
+        assert states == {"s": "running", "s/w": "running", "s/beside": "running"}
         assert cli.run("restart", "s/w").returncode == 0
     assert host.returncode == 0
 
@@ -55,7 +59,7 @@ def test_a_signal_stops_it_in_order(cli: Cli, number: signal.Signals) -> None:
         out, err = host.communicate(timeout=PATIENCE)
     assert (host.returncode, err) == (0, "")
     *events, summary = [json.loads(line) for line in out.splitlines()]
-    (end,) = [event for event in events if event["event"] == "service_exited"]
+    (end,) = ends_of("s/w", events)
     assert end["reason"]["kind"] == "shutdown"
     assert "summary" in summary
 
@@ -66,7 +70,7 @@ def test_it_ends_with_the_exit_codes_of_the_binary(cli: Cli) -> None:
     late = python_tree(inside("shapes:knows_nothing_of_stops", start_timeout="100ms"))
     failed = cli.run("up", cli.write(late))
     assert failed.returncode == 3
-    assert "s/w" in failed.stderr
+    assert 'failed_to_start_child "w": start timeout' in failed.stderr
 
 
 def test_a_bad_target_is_refused_before_anything_starts(cli: Cli) -> None:
@@ -95,7 +99,8 @@ def test_services_get_the_python_path_that_the_host_got(cli: Cli) -> None:
 
 def test_a_subprocess_of_a_thread_service_keeps_its_exit_status(cli: Cli) -> None:
     with cli.up(python_tree(inside("shapes:runs_subprocesses"), worker("beside"))) as host:
-        os.kill(int(cli.json("status")["services"][1]["pid"]), signal.SIGKILL)
+        (beside,) = [entry for entry in cli.json("status")["services"] if entry["path"] == "s/beside"]
+        os.kill(beside["pid"], signal.SIGKILL)
         assert wait_for_event(host, "service_status_text", "s/w")["text"] == "200 times 7"
 
 
@@ -106,6 +111,6 @@ def test_a_stuck_thread_keeps_nothing_from_ending(cli: Cli, target: str) -> None
         out, err = host.communicate(timeout=PATIENCE)
     assert (host.returncode, err) == (0, "")
     events = [json.loads(line) for line in out.splitlines()]
-    (end,) = [event for event in events if event.get("event") == "service_exited"]
+    (end,) = ends_of("s/w", events)
     assert end["reason"]["kind"] == "stuck"
     assert f"in {target}" in end["reason"]["stacks"]

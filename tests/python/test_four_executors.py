@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import unirun
-from test_host import PATIENCE, Make, make_host  # noqa: F401
+from recorder import PATIENCE, Make
 from unirun import Child, events
 
 pytestmark = pytest.mark.native
@@ -31,7 +31,7 @@ def child(target: str, executor: str, **members: Any) -> Child:
 
 
 @pytest.mark.parametrize(("executor", "shape"), CARRIED)
-def test_a_service_lives_and_stops_alike(make_host: Make, executor: str, shape: str) -> None:  # noqa: F811
+def test_a_service_lives_and_stops_alike(make_host: Make, executor: str, shape: str) -> None:
     host, recorder = make_host(
         child(f"shapes:{shape}", executor, config={"who": "you"}, arguments=[7], liveness={"kind": "heartbeat"})
     )
@@ -50,8 +50,10 @@ def test_a_service_lives_and_stops_alike(make_host: Make, executor: str, shape: 
 
 
 @pytest.mark.parametrize("executor", ALL)
-def test_an_exception_is_a_crash_with_its_traceback(make_host: Make, executor: str) -> None:  # noqa: F811
-    host, recorder = make_host(child(styled(executor, "raises"), executor), max_restarts=1, root={"max_restarts": 0})
+def test_an_exception_is_a_crash_with_its_traceback(make_host: Make, executor: str) -> None:
+    host, recorder = make_host(
+        child(styled(executor, "raises"), executor), max_restarts=1, root={"restart_intensity": {"max_restarts": 0}}
+    )
     host.start(wait=False)
     host.wait(PATIENCE)
     recorder.wait_for(events.HostStopped)
@@ -69,7 +71,7 @@ def test_an_exception_is_a_crash_with_its_traceback(make_host: Make, executor: s
 
 @pytest.mark.parametrize("executor", ALL)
 @pytest.mark.parametrize(("code", "kind"), [(0, "normal"), (None, "normal"), (3, "exit_code"), (4, "normal")])
-def test_system_exit_means_the_same(make_host: Make, executor: str, code: int | None, kind: str) -> None:  # noqa: F811
+def test_system_exit_means_the_same(make_host: Make, executor: str, code: int | None, kind: str) -> None:
     host, recorder = make_host(
         child(
             styled(executor, "exits"),
@@ -87,7 +89,7 @@ def test_system_exit_means_the_same(make_host: Make, executor: str, code: int | 
 
 
 @pytest.mark.parametrize("executor", ALL)
-def test_a_service_may_return_at_once_or_decline(make_host: Make, executor: str) -> None:  # noqa: F811
+def test_a_service_may_return_at_once_or_decline(make_host: Make, executor: str) -> None:
     host, recorder = make_host(
         child(styled(executor, "returns_at_once"), executor, restart="transient"),
         Child(
@@ -123,7 +125,7 @@ BAD = [
     [(target, executor, type_, message) for target, executors, type_, message in BAD for executor in executors],
 )
 def test_a_bad_target_is_a_failed_start_that_says_why(
-    make_host: Make,  # noqa: F811
+    make_host: Make,
     target: str,
     executor: str,
     type_: str,
@@ -140,7 +142,7 @@ def test_a_bad_target_is_a_failed_start_that_says_why(
 
 
 @pytest.mark.parametrize("executor", ["process", "async_process"])
-def test_os_exit_is_an_exit_code_of_a_process(make_host: Make, executor: str) -> None:  # noqa: F811
+def test_os_exit_is_an_exit_code_of_a_process(make_host: Make, executor: str) -> None:
     host, recorder = make_host(child(styled(executor, "ends_the_process"), executor, restart="temporary"))
     with host:
         reason = recorder.wait_for(events.ServiceExited, "tree/one").reason
@@ -148,7 +150,7 @@ def test_os_exit_is_an_exit_code_of_a_process(make_host: Make, executor: str) ->
 
 
 @pytest.mark.parametrize("executor", BLOCKING)
-def test_a_target_that_takes_no_context_is_interrupted(make_host: Make, executor: str) -> None:  # noqa: F811
+def test_a_target_that_takes_no_context_is_interrupted(make_host: Make, executor: str) -> None:
     host, recorder = make_host(Child("one", target="shapes:knows_nothing_of_stops", executor=executor))  # type: ignore[arg-type]
     with host:
         recorder.wait_for(events.ServiceStarted, "tree/one")
@@ -156,7 +158,7 @@ def test_a_target_that_takes_no_context_is_interrupted(make_host: Make, executor
 
 
 @pytest.mark.parametrize("executor", ALL)
-def test_what_is_written_for_asyncio_works(make_host: Make, executor: str) -> None:  # noqa: F811
+def test_what_is_written_for_asyncio_works(make_host: Make, executor: str) -> None:
     host, recorder = make_host(child("shapes:uses_asyncio", executor))
     with host:
         assert recorder.wait_for(events.ServiceStatusText, "tree/one").text == "6 over and out hi 0"
@@ -164,7 +166,7 @@ def test_what_is_written_for_asyncio_works(make_host: Make, executor: str) -> No
 
 
 @pytest.mark.parametrize(("target", "silent"), [("shapes:blocks_its_loop", True), ("shapes:idles", False)])
-def test_the_loop_of_a_process_tells_that_it_lives(make_host: Make, target: str, silent: bool) -> None:  # noqa: F811
+def test_the_loop_of_a_process_tells_that_it_lives(make_host: Make, target: str, silent: bool) -> None:
     liveness = {"kind": "heartbeat", "timeout": 0.5}
     host, recorder = make_host(child(target, "async_process", liveness=liveness, restart="temporary"), steady_beside())
     with host:

@@ -62,6 +62,15 @@ class Link:
     def status(self, text: str) -> None:
         self.said.append(("status", text))
 
+    def count(self, name: str, by: float) -> None:
+        self.said.append(("count", name, by))
+
+    def gauge(self, name: str, value: float) -> None:
+        self.said.append(("gauge", name, value))
+
+    def open_events(self, kinds: list[str], capacity: int, name: str) -> None:
+        self.said.append(("open_events", kinds, capacity, name))
+
     def log(self, level: str, logger: str, message: str, file: str, line: int) -> None:
         self.said.append(("log", level, logger, message, Path(file).name, line > 0))
 

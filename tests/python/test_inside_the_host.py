@@ -1,0 +1,281 @@
+"""Python services that share the host's process: what they can do to it, and what it does about that."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import unirun
+from recorder import PATIENCE, Make
+from unirun import Child, ServiceContext, events
+from worker_host import PACKAGE, TARGETS
+
+pytestmark = pytest.mark.native
+
+INSIDE = ["thread", "async"]
+
+
+def child(target: Any, executor: str, id: str = "one", **members: Any) -> Child:
+    target = f"inside:{target}" if isinstance(target, str) else target
+    return Child(id, target=target, executor=executor, readiness={"kind": "notify"}, **members)  # type: ignore[arg-type]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+# ---- What the context gives ----
+
+
+@pytest.mark.parametrize("executor", INSIDE)
+def test_counters_go_on_over_restarts_and_gauges_end(make_host: Make, executor: str) -> None:
+    host, recorder = make_host(child("Metered", executor), control=True)
+    label = '{service="tree/one",name='
+    with host:
+        for life in (1, 2):
+            recorder.wait_for(events.ServiceStarted, "tree/one", life)
+            text = host.metrics()
+            assert f'unirun_service_counter_total{label}"lives"}} {life}\n' in text
+            assert f'unirun_service_gauge{label}"depth"}} 7\n' in text
+            if life == 1:
+                host.service("tree/one").restart()
+        host.service("tree/one").stop()
+        assert "unirun_service_gauge{" not in host.metrics()
+
+
+@pytest.mark.parametrize("executor", INSIDE)
+def test_a_service_observes_another_without_a_socket(make_host: Make, executor: str) -> None:
+    host, recorder = make_host(
+        child("Watches", executor, config={"sibling": "tree/two"}),
+        child("dies_when_told", "thread", "two", restart="temporary"),
+    )
+    with host:
+        assert recorder.wait_for(events.ServiceStatusText, "tree/one").text == "saw exception"
+    assert recorder.wait_for(events.ServiceExited, "tree/one").reason.kind == "shutdown"
+
+
+def test_the_events_of_a_thread_end_with_its_stop(make_host: Make) -> None:
+    host, recorder = make_host(child("Watches", "thread", config={"sibling": "none"}))
+    with host:
+        recorder.wait_for(events.ServiceStarted, "tree/one")
+    assert recorder.wait_for(events.ServiceStatusText, "tree/one").text == "no more events"
+
+
+def test_what_a_service_forgets_to_close_ends_with_it(make_host: Make) -> None:
+    host, recorder = make_host(child("subscribes_and_forgets", "thread", restart="temporary"))
+    with host:
+        recorder.wait_for(events.ServiceExited, "tree/one")
+        # One reader is the recorder's.
+        wait_until(lambda: [thread.name for thread in threading.enumerate()].count("unirun-events") == 1)
+
+
+def test_a_thread_has_the_name_of_its_service(make_host: Make) -> None:
+    host, recorder = make_host(child("tells_its_thread", "thread"))
+    with host:
+        assert recorder.wait_for(events.ServiceStatusText, "tree/one").text == "one tree/one"
+
+
+@pytest.mark.parametrize(
+    ("executor", "target"), [("thread", "ends_a_process"), ("async", "ends_a_process_on_the_loop")]
+)
+def test_a_process_of_a_service_hears_sigterm(make_host: Make, executor: str, target: str) -> None:
+    host, recorder = make_host(child(target, executor))
+    with host:
+        assert recorder.wait_for(events.ServiceStatusText, "tree/one").text == "returned -15"
+
+
+def test_process_children_beside_them_are_reaped(make_host: Make) -> None:
+    host, recorder = make_host(
+        child("ends_a_process_on_the_loop", "async"),
+        Child("two", command=["sh", "-c", "exit 7"], restart="temporary"),
+        Child("three", command=["sleep", "1000"]),
+    )
+    with host:
+        reason = recorder.wait_for(events.ServiceExited, "tree/two").reason
+        assert (reason.kind, reason.exit_code) == ("exit_code", 7)
+        assert recorder.wait_for(events.ServiceStatusText, "tree/one").text == "returned -15"
+        host.service("tree/three").kill()
+        reason = recorder.wait_for(events.ServiceExited, "tree/three").reason
+        assert reason.signal == 9
+        wait_until(lambda: not zombies())
+
+
+def zombies() -> list[int]:
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / children.name).read_text().split():
+            try:
+                if re.search(r"^State:\s+Z", Path(f"/proc/{pid}/status").read_text(), re.M):
+                    found.append(int(pid))
+            except OSError:
+                pass
+    return found
+
+
+# ---- Who keeps the loop ----
+
+
+def test_who_blocks_the_loop_is_named_with_its_stack_meanwhile(make_host: Make) -> None:
+    host, recorder = make_host(child("blocks_for_a_while", "async", config={"seconds": 0.6}))
+    with host:
+        blocked = recorder.wait_for(events.LoopBlocked, "tree/one")
+        assert "in blocks_for_a_while" in blocked.stack
+        assert "time.sleep(context.config" in blocked.stack
+        assert blocked.duration < 0.6
+    assert recorder.wait_for(events.ServiceExited, "tree/one").reason.kind == "shutdown"
+
+
+def test_init_that_blocks_the_loop_is_named_too(make_host: Make) -> None:
+    host, recorder = make_host(child("BlocksInInit", "async"))
+    with host:
+        assert "in __init__" in recorder.wait_for(events.LoopBlocked, "tree/one").stack
+
+
+def test_a_service_that_computes_for_ever_on_the_loop_loses_it(make_host: Make) -> None:
+    host, recorder = make_host(
+        child("computes_for_ever", "async", liveness={"kind": "loop_lag", "timeout": 0.3}, restart="temporary"),
+        child("waits_somewhere", "async", "two", shutdown="brutal_kill"),
+    )
+    with host:
+        silent = recorder.wait_for(events.ServiceUnresponsive, "tree/one")
+        assert silent.probe == "loop_lag"
+        reason = recorder.wait_for(events.ServiceExited, "tree/one").reason
+        assert reason.kind == "liveness_timeout"
+        assert "in computes_for_ever" in recorder.wait_for(events.LoopBlocked, "tree/one").stack
+        assert [row.id for row in host["tree"].which_children()] == ["two"]
+        assert not recorder.of(events.ServiceExited, "tree/two")
+
+
+# ---- Who does not end ----
+
+
+def test_a_thread_that_ignores_its_token_is_interrupted(make_host: Make) -> None:
+    host, recorder = make_host(child("ignores_its_token", "thread", shutdown=0.1))
+    with host:
+        recorder.wait_for(events.ServiceStarted, "tree/one")
+    assert recorder.wait_for(events.ServiceExited, "tree/one").reason.kind == "killed"
+    assert recorder.wait_for(events.ServiceStatusText, "tree/one").text == "struck"
+
+
+def test_an_interruption_strikes_nothing_but_the_service(make_host: Make) -> None:
+    """Each life ends by itself at the very moment when it is killed; had another one been hit, it would say so."""
+    lives: list[str] = []
+
+    def short(context: ServiceContext) -> None:
+        context.ready()
+        end = time.monotonic() + 0.002
+        while time.monotonic() < end:
+            pass
+        lives.append("returned")
+
+    host, recorder = make_host(child(short, "thread"), max_restarts=10_000)
+    with host:
+        for _ in range(60):
+            with suppress(unirun.InvalidArgument):  # It has just ended.
+                host.service("tree/one").kill()
+    kinds = {event.reason.kind for event in recorder.of(events.ServiceExited, "tree/one")}
+    assert kinds <= {"normal", "killed", "shutdown"}
+    assert len(lives) > 30
+    for event in recorder.of(events.ServiceExited, "tree/one"):
+        assert event.reason.exception is None
+
+
+def test_a_thread_that_ignores_both_is_stuck_and_left(make_host: Make) -> None:
+    release = threading.Event()
+
+    def stuck(context: ServiceContext) -> None:
+        context.ready()
+        while not release.is_set():
+            try:
+                release.wait(3600)
+            except BaseException:
+                pass
+
+    host, recorder = make_host(child(stuck, "thread", shutdown=0.1))
+    begin = time.monotonic()
+    with host:
+        recorder.wait_for(events.ServiceStarted, "tree/one")
+    assert time.monotonic() - begin < PATIENCE
+    reason = recorder.wait_for(events.ServiceExited, "tree/one").reason
+    assert reason.kind == "stuck"
+    assert "in stuck" in reason.stacks
+    before = threading.active_count()
+    release.set()
+    wait_until(lambda: threading.active_count() < before or before == 1)
+
+
+def test_a_task_that_swallows_its_cancellation_is_stuck_with_where_it_waits(make_host: Make) -> None:
+    host, recorder = make_host(child("waits_somewhere", "async", shutdown=0.1))
+    with host:
+        recorder.wait_for(events.ServiceStarted, "tree/one")
+    reason = recorder.wait_for(events.ServiceExited, "tree/one").reason
+    assert reason.kind == "stuck"
+    assert "in deeper" in reason.stacks
+
+
+# ---- What is left ----
+
+
+@pytest.mark.parametrize(("executor", "target"), [("thread", "Metered"), ("async", "leaves_a_task")])
+def test_a_host_that_ended_leaves_nothing(make_host: Make, executor: str, target: str) -> None:
+    def lead() -> None:
+        host, recorder = make_host(child(target, executor, instances=5))
+        with host:
+            recorder.wait_for(events.SupervisorStarted, "tree")
+        recorder.wait_for(events.HostStopped)
+
+    def held() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+    lead()
+    wait_until(lambda: threading.active_count() == 1)
+    threads, descriptors = held()
+    for _ in range(3):
+        lead()
+    wait_until(lambda: held()[0] <= threads and held()[1] <= descriptors)
+
+
+PROGRAM = """
+import sys, unirun
+from unirun import Child, Supervisor
+children = [Child(str(i), target=target, executor=executor) for i, (target, executor) in enumerate([
+    ("inside:Metered", "thread"), ("inside:Metered", "async"), ("inside:waits_somewhere", "async"),
+    ("shapes:spins_for_ever", "thread"), ("shapes:sleeps_for_ever", "thread"), ("inside:ends_a_process", "thread")])]
+host = unirun.Host([Supervisor("tree", children=children)], state_dir=sys.argv[1], runtime_dir=sys.argv[1],
+                   control=False, journal=False)
+host.start()
+print("runs", flush=True)
+"""
+
+
+def test_a_program_that_just_ends_takes_them_along(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", PROGRAM, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": f"{PACKAGE}:{TARGETS}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "runs\n"), done.stderr
+    assert "Fatal Python error" not in done.stderr
+
+
+def test_a_lambda_is_a_service(make_host: Make) -> None:
+    host, recorder = make_host(child(lambda context: context.ready(), "thread", restart="temporary"))
+    with host:
+        assert recorder.wait_for(events.ServiceExited, "tree/one").reason.kind == "normal"
