@@ -25,7 +25,7 @@
 #include "host/journal/journal.h"
 #include "host/json_text.h"
 #include "host/metrics/metrics.h"
-#include "host/request_handler.h"
+#include "host/requests/request_handler.h"
 #include "supervisors/supervision_tree.h"
 
 namespace unirun {

@@ -9,7 +9,7 @@
 #include "framework/event_loop.h"
 #include "framework/require.h"
 #include "host/host_door.h"
-#include "host/request_handler.h"
+#include "host/requests/request_handler.h"
 
 namespace unirun {
 namespace {

@@ -1,6 +1,6 @@
 // HostHandle is how another thread talks to a host: a request by name with JSON arguments, an
 // answer as JSON. The control socket and the Python package use nothing else, so that a command
-// means the same wherever it comes from. The requests are listed in host/requests.h.
+// means the same wherever it comes from. The requests are listed in host/requests/requests.h.
 //
 // Thread: any. Cheap to copy. May outlive the host: requests then answer Errc::unreachable_host.
 

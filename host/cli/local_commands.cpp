@@ -6,7 +6,7 @@
 
 #include "framework/version.h"
 #include "host/config/load_config.h"
-#include "host/requests.h"
+#include "host/requests/requests.h"
 
 namespace unirun {
 namespace {

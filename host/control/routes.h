@@ -20,7 +20,7 @@ struct Route {
   std::string_view method;
   // "{path}" takes one or more segments (none under "supervisors": the root), "{id}" takes one.
   std::string_view pattern;
-  std::string_view request;  // In host/requests.h.
+  std::string_view request;  // In host/requests/requests.h.
   bool can_stream = false;   // With follow=1 or Accept: text/event-stream.
 };
 [[nodiscard]] const std::vector<Route>& routes();

@@ -1,6 +1,6 @@
 """What can be asked of a running host and said to it, from within (`Host`) or without (`Client`).
 
-Both send the same requests (``host/requests.h``); the classes here give them their Python names.
+Both send the same requests (``host/requests/requests.h``); the classes here give them their Python names.
 Commands return when they are done. Errors: subclasses of `unirun.UnirunError`.
 """
 

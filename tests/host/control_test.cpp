@@ -17,7 +17,7 @@
 #include "host/control/control_client.h"
 #include "host/control/http_message.h"
 #include "host/control/routes.h"
-#include "host/requests.h"
+#include "host/requests/requests.h"
 #include "tests/host/test_host.h"
 
 namespace unirun {

@@ -1,5 +1,5 @@
-// RequestHandler carries out the requests of host/requests.h against a tree: the one place where a
-// name and JSON arguments become a call, whichever door they came through.
+// RequestHandler carries out the requests of host/requests/requests.h against a tree: the one place
+// where a name and JSON arguments become a call, whichever door they came through.
 //
 // Thread: the loop's. Every request is answered exactly once; queries before handle() returns,
 // unless they look into the journal.
@@ -23,8 +23,9 @@
 #include "host/host_handle.h"
 #include "host/journal/journal.h"
 #include "host/metrics/metrics.h"
-#include "host/requests.h"
-#include "host/service_json.h"
+#include "host/requests/requests.h"
+#include "host/requests/service_json.h"
+#include "host/requests/service_names.h"
 #include "supervisors/supervision_tree.h"
 
 namespace unirun {
@@ -87,9 +88,6 @@ class RequestHandler {
   void shutdown(const nlohmann::json& arguments, Reply reply);
 
   void start_parsed(const std::string& supervisor, const ChildOutcome& parsed, Reply reply);
-  [[nodiscard]] ServiceGroup* group(const std::string& path);
-  [[nodiscard]] Result<std::vector<ChildSnapshot>> resolve(const std::string& path);
-  [[nodiscard]] Error unknown(const std::string& path) const;
   [[nodiscard]] nlohmann::json to_json(const ChildSnapshot& child) const;
   void add_services(const TreeSnapshot& node, nlohmann::json& services) const;
 
@@ -99,7 +97,7 @@ class RequestHandler {
   void on_each(const nlohmann::json& arguments, Reply reply, const Command& command);
 
   RequestScope scope_;
-  std::vector<ServiceGroup> groups_;  // As configured, and as changed by scale and start_child.
+  ServiceNames names_;
   StatusTexts status_texts_;
   Subscription subscription_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -1,5 +1,5 @@
 // What is known of a child, and of a tree, as the answers of status and tree show it. The members
-// are listed in host/requests.h.
+// are listed in host/requests/requests.h.
 
 #pragma once
 
@@ -22,5 +22,8 @@ using StatusTexts = std::unordered_map<std::string, std::string>;
 // The same with "children" and what is particular to a supervisor.
 [[nodiscard]] nlohmann::json node_json(const TreeSnapshot& node, const StatusTexts& texts,
                                        Instant now);
+
+// What a command or which_children says of a child.
+[[nodiscard]] nlohmann::json handle_json(const ChildSnapshot& child);
 
 }  // namespace unirun
