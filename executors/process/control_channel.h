@@ -1,8 +1,5 @@
 // ControlChannel is the host's end of the socket pair to a worker: frames (frames.h) of JSON both
-// ways, never blocking.
-//
-//   host -> worker: {"type": "start", ...} first, {"type": "cancel"}
-//   worker -> host: "ready", "heartbeat", "status", "log", "exception", "ignore"
+// ways, never blocking. What they say: worker_message.h.
 //
 // Thread: the loop's. Garbage closes the channel and is told; it never harms the host.
 

@@ -1,94 +1,28 @@
 #include "executors/process/process_run.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <poll.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
-#include <regex>
 #include <utility>
 
+#include "executors/output/line_pattern.h"
 #include "executors/output/service_log.h"
 #include "executors/process/death_board.h"
-#include "executors/process/process_table.h"
+#include "executors/process/process_death.h"
 #include "executors/process/service_probe.h"
 #include "executors/process/spawn_plan.h"
 #include "executors/process/template_pool.h"
+#include "executors/process/worker_message.h"
 
 namespace unirun {
 namespace {
 
 // From SIGABRT, for the stacks, to SIGKILL.
 constexpr Duration time_to_abort = std::chrono::seconds{2};
-
-Error no_descriptor(std::string_view what) {
-  Error error = Error::from_errno(errno, what);
-  error.code = Errc::start_failed;
-  if (errno == EMFILE) {
-    rlimit limit{};
-    ::getrlimit(RLIMIT_NOFILE, &limit);
-    error.message += fmt::format(
-        "; the host may have {} open, and a service takes 3 to 6; raise its hard limit (ulimit "
-        "-Hn)",
-        limit.rlim_cur);
-  }
-  return error;
-}
-
-// Which numbers the child's descriptors get: from 3 on, around the one that the spec names.
-int next_target(const SpawnRequest& request) {
-  int target = 3;
-  for (bool taken = true; taken;) {
-    taken = false;
-    for (const DescriptorMove& move : request.descriptors) taken |= move.target == target;
-    if (taken) ++target;
-  }
-  return target;
-}
-
-// A member of a message, or what stands for none: a worker may send anything.
-std::string text_of(const nlohmann::json& message, const char* name) {
-  const auto found = message.find(name);
-  return found != message.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-// The members of an object that are texts.
-std::map<std::string, std::string> texts_of(const nlohmann::json& message, const char* name) {
-  std::map<std::string, std::string> texts;
-  const auto found = message.find(name);
-  if (found == message.end() || !found->is_object()) return texts;
-  for (const auto& [key, value] : found->items()) {
-    if (value.is_string()) texts.emplace(key, value.get<std::string>());
-  }
-  return texts;
-}
-
-// An ECMAScript pattern, sought in the beginning of a line: std::regex recurses, and a long line
-// would take the stack.
-class LinePattern {
- public:
-  explicit LinePattern(const std::string& pattern) : regex_(pattern) {}  // Throws on a bad one.
-
-  [[nodiscard]] bool is_in(std::string_view line) const {
-    constexpr std::size_t searched = 4096;
-    line = line.substr(0, searched);
-    try {
-      return std::regex_search(line.begin(), line.end(), regex_);
-    } catch (const std::regex_error&) {
-      return false;  // Too complex for this line.
-    }
-  }
-
- private:
-  std::regex regex_;
-};
 
 // What can be told before anything runs: addresses that are none, patterns that are none.
 Status check_probes(EventLoop& loop, const ServiceSpec& spec) {
@@ -101,33 +35,20 @@ Status check_probes(EventLoop& loop, const ServiceSpec& spec) {
                  "own shows by \"heartbeat\" that it goes round"};
   }
   if (const auto* log = std::get_if<LogReadiness>(&spec.readiness)) {
-    try {
-      const LinePattern pattern(log->pattern);
-    } catch (const std::regex_error& error) {
-      return Error{Errc::start_failed, fmt::format("readiness by log: '{}' is no pattern: {}",
-                                                   log->pattern, error.what())};
-    }
+    if (const auto pattern = LinePattern::compile(log->pattern); !pattern) return pattern.error();
   }
   return {};
 }
 
 }  // namespace
 
-struct ProcessRun::Ends {
-  std::vector<UniqueFd> kept;  // Closed once the child has its own copies.
-
-  int keep(int descriptor) {
-    kept.emplace_back(descriptor);
-    return descriptor;
-  }
-};
-
 ProcessRun::ProcessRun(RunWorld& world, Owner& owner, RunObserver* observer, Launch launch)
     : world_(world),
       owner_(owner),
       observer_(observer),
       launch_(std::move(launch)),
-      number_(++world.last_launch) {}
+      number_(++world.last_launch),
+      channels_(world, launch_, *this) {}
 
 ProcessRun::~ProcessRun() {
   stop_watching();
@@ -150,100 +71,14 @@ ProcessRun::~ProcessRun() {
   if (place_) world_.deaths->give_back(*place_);
 }
 
-// ---- Before the spawn ----
-
-Status ProcessRun::open_output(SpawnRequest& request, Ends& ends) {
-  if (!spec().output.capture) {
-    if (std::holds_alternative<LogReadiness>(spec().readiness)) {
-      return Error{Errc::start_failed, "readiness by log: needs output.capture"};
-    }
-    request.descriptors.push_back({STDOUT_FILENO, STDOUT_FILENO});
-    request.descriptors.push_back({STDERR_FILENO, STDERR_FILENO});
-    return {};
-  }
-  output_ =
-      world_.output.open(path(), spec().output, fill_placeholders(spec().output.file, launch_));
-  for (const auto stream : {OutputStream::standard_output, OutputStream::standard_error}) {
-    int pipe[2];
-    if (::pipe2(pipe, O_CLOEXEC) < 0) return no_descriptor("output pipe");
-    UniqueFd reading(pipe[0]);
-    const bool is_stdout = stream == OutputStream::standard_output;
-    request.descriptors.push_back({ends.keep(pipe[1]), is_stdout ? STDOUT_FILENO : STDERR_FILENO});
-    (is_stdout ? stdout_ : stderr_) =
-        std::make_unique<OutputPipe>(std::move(reading), id(), stream, output_);
-  }
-  return {};
-}
-
-Status ProcessRun::open_readiness(SpawnRequest& request, Ends& ends) {
-  const auto* descriptor = std::get_if<DescriptorReadiness>(&spec().readiness);
-  if (descriptor == nullptr) return {};
-  if (descriptor->descriptor < 3) {
-    return Error{Errc::start_failed,
-                 fmt::format("readiness by fd: {} is stdin, stdout or stderr; take 3 or more",
-                             descriptor->descriptor)};
-  }
-  int pipe[2];
-  if (::pipe2(pipe, O_CLOEXEC) < 0) return no_descriptor("readiness pipe");
-  readiness_.reset(pipe[0]);
-  ::fcntl(readiness_.get(), F_SETFL, O_NONBLOCK);
-  request.descriptors.push_back({ends.keep(pipe[1]), descriptor->descriptor});
-  return {};
-}
-
-Status ProcessRun::open_control(SpawnRequest& request, Ends& ends) {
-  if (!is_python()) return {};
-  int sockets[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0) {
-    return no_descriptor("control channel");
-  }
-  UniqueFd ours(sockets[0]);
-  const int control = next_target(request);
-  request.descriptors.push_back({ends.keep(sockets[1]), control});
-  request.environment.set("UNIRUN_CONTROL_FD", std::to_string(control));
-  request.environment.set("PYTHONUNBUFFERED", "1");
-
-  stacks_.reset(static_cast<int>(::memfd_create("unirun-stacks", MFD_CLOEXEC)));
-  if (!stacks_) return no_descriptor("memfd for stacks");
-  const int stacks = next_target(request);
-  request.descriptors.push_back({stacks_.get(), stacks});
-  request.environment.set("UNIRUN_FAULT_FD", std::to_string(stacks));
-
-  control_ = std::make_unique<ControlChannel>(
-      world_.loop, std::move(ours), [this](const nlohmann::json& message) { on_message(message); },
-      [this](const std::string& what) {
-        world_.bus.publish(path(), Warning{"control channel: " + what + "; it is closed"});
-      });
-  return {};
-}
-
-Status ProcessRun::open_notify(SpawnRequest& request) {
-  const bool for_readiness = std::holds_alternative<NotifyReadiness>(spec().readiness);
-  if (is_python() || (!for_readiness && heartbeat_spec() == nullptr)) return {};
-  auto socket = NotifySocket::open(
-      world_.loop, world_.chance.next(),
-      [this](const Notification& notification) { on_notification(notification); });
-  if (!socket) return Error{Errc::start_failed, socket.error().message};
-  notify_ = std::move(*socket);
-  request.environment.set("NOTIFY_SOCKET", notify_->name());
-  if (const HeartbeatLiveness* heartbeat = heartbeat_spec()) {
-    const auto timeout = std::chrono::duration_cast<std::chrono::microseconds>(heartbeat->timeout);
-    request.environment.set("WATCHDOG_USEC", std::to_string(timeout.count()));
-  }
-  return {};
-}
+// ---- Its start ----
 
 Status ProcessRun::prepare() {
   auto request = plan_spawn(launch_, world_);
   if (!request) return request.error();
   request_ = std::move(*request);
   told_start_ = false;
-  ends_ = std::make_unique<Ends>();
-  // The readiness descriptor first: the others go around the number that the spec names.
-  for (const Status& opened : {open_readiness(request_, *ends_), open_output(request_, *ends_),
-                               open_control(request_, *ends_), open_notify(request_)}) {
-    if (!opened) return opened.error();
-  }
+  if (const Status opened = channels_.open(request_); !opened) return opened.error();
   return {};
 }
 
@@ -300,7 +135,8 @@ bool ProcessRun::start_from_template() {
   }
   WorkerTemplate::Order order;
   nlohmann::json own;
-  template_ = world_.templates->find(plan_template(launch_, request_, own), path(), output_);
+  template_ =
+      world_.templates->find(plan_template(launch_, request_, own), path(), channels_.output());
   if (spec().standby > 0 && world_.deaths != nullptr) place_ = world_.deaths->take();
   std::vector<int> targets;
   for (const DescriptorMove& move : request_.descriptors) {
@@ -379,8 +215,7 @@ void ProcessRun::end_before_birth() {
 LaunchOutcome ProcessRun::begin_as(RunId run, RunObserver& observer) {
   launch_.run = run;
   observer_ = &observer;
-  if (stdout_) stdout_->belongs_to(run);
-  if (stderr_) stderr_->belongs_to(run);
+  channels_.belongs_to(run);
   send_start_message();
   return outcome_of_start();
 }
@@ -389,19 +224,13 @@ LaunchOutcome ProcessRun::begin_as(RunId run, RunObserver& observer) {
 
 void ProcessRun::begin(SpawnedProcess process) {
   const SpawnRequest request = std::exchange(request_, {});
-  ends_.reset();
   pid_ = process.pid;
   pidfd_ = std::move(process.pidfd);
   alive_ = true;
   world_.children.insert(pid_);
   death_ = world_.loop.watch(pidfd_.get(), Interest::readable, [this](Interest) { on_died(); });
-  if (stdout_) stdout_->begin(world_.loop, *this);
-  if (stderr_) stderr_->begin(world_.loop, *this);
-  if (control_ && !is_standby()) send_start_message();
-  if (notify_) {
-    notify_->accept_from(pid_, request.credentials.user.value_or(::geteuid()),
-                         std::to_string(number_));
-  }
+  channels_.begin(pid_, request.credentials.user.value_or(::geteuid()), number_);
+  if (is_python() && !is_standby()) send_start_message();
   if (std::holds_alternative<ExecReadiness>(spec().readiness) ||
       std::holds_alternative<ExecLiveness>(spec().liveness)) {
     // A probe's command runs as the service does, in its group; not with its descriptors.
@@ -418,27 +247,9 @@ void ProcessRun::begin(SpawnedProcess process) {
 
 void ProcessRun::send_start_message() {
   if (std::exchange(told_start_, true)) return;
-  const HeartbeatLiveness* heartbeat = heartbeat_spec();
-  const auto seconds = [](Duration duration) {
-    return std::chrono::duration<double>(duration).count();
-  };
-  nlohmann::json message{
-      {"type", "start"},
-      {"target", std::get<PythonTarget>(spec().target).target},
-      {"path", launch_.path},
-      {"id", launch_.id},
-      {"instance", launch_.instance ? nlohmann::json(*launch_.instance) : nlohmann::json()},
-      {"config", spec().config},
-      {"arguments", spec().arguments},
-      {"heartbeat", heartbeat ? nlohmann::json(seconds(heartbeat->timeout)) : nlohmann::json()},
-      {"log_level", spec().log_level},
-      {"control_socket",
-       world_.control_socket.empty() ? nlohmann::json() : nlohmann::json(world_.control_socket)},
-  };
-  if (launch_.style == ServiceStyle::async) message["on_loop"] = true;
   // A standby was forked before there was a run.
-  if (forked_) message["run"] = std::to_string(static_cast<std::uint64_t>(id()));
-  control_->send(message);
+  const auto run = forked_ ? std::optional(id()) : std::nullopt;
+  channels_.send(start_message(launch_, world_.control_socket, run));
 }
 
 MakeExecProbe ProcessRun::exec_probes() {
@@ -462,32 +273,16 @@ std::unique_ptr<Probe> ProcessRun::make_exec_probe(const std::vector<std::string
 }
 
 void ProcessRun::begin_readiness() {
-  if (readiness_) {
-    readiness_watch_ = world_.loop.watch(readiness_.get(), Interest::readable,
-                                         [this](Interest) { on_readiness_descriptor(); });
-  } else if (const auto* log = std::get_if<LogReadiness>(&spec().readiness)) {
-    const auto pattern = std::make_shared<const LinePattern>(log->pattern);
-    const auto on_line = [this, pattern](std::string_view line) {
-      if (pattern->is_in(line)) become_ready();
-    };
-    stdout_->on_line(on_line);
-    stderr_->on_line(on_line);
-  } else {
-    PlannedProbe plan = *plan_probe(world_.loop, spec().readiness, exec_probes());  // It was fine.
-    if (plan.probe) {
-      probing_ = probe_readiness(world_.loop, std::move(plan), [this] { become_ready(); });
-    }
-  }
+  if (channels_.watch_readiness()) return;
+  PlannedProbe plan = *plan_probe(world_.loop, spec().readiness, exec_probes());  // It was fine.
+  if (!plan.probe) return;
+  probing_ = probe_readiness(world_.loop, std::move(plan), [this] { become_ready(); });
 }
 
 void ProcessRun::begin_liveness() {
   if (const HeartbeatLiveness* heartbeat = heartbeat_spec()) {
     heartbeat_ = std::make_unique<HeartbeatWatch>(
-        world_.loop, heartbeat->timeout,
-        [this] {
-          if (control_) control_->read();
-          if (notify_) notify_->read();
-        },
+        world_.loop, heartbeat->timeout, [this] { channels_.read_messages(); },
         [this](Duration silence) {
           become_unresponsive("heartbeat",
                               "no heartbeat for " + format_duration(heartbeat_spec()->timeout),
@@ -504,34 +299,6 @@ void ProcessRun::begin_liveness() {
                      });
 }
 
-void ProcessRun::on_log(const nlohmann::json& message) {
-  const auto line = message.find("line");
-  const bool has_line = line != message.end() && line->is_number_integer();
-  ServiceLog record{id(),
-                    text_of(message, "level"),
-                    text_of(message, "logger"),
-                    text_of(message, "message"),
-                    text_of(message, "file"),
-                    has_line ? line->get<std::int64_t>() : 0,
-                    texts_of(message, "extra")};
-  keep_log_record(world_.bus, output_.get(), path(), std::move(record));
-}
-
-void ProcessRun::on_metrics(const nlohmann::json& message) {
-  if (world_.metrics == nullptr) return;
-  const auto each = [&](const char* member, const auto& take) {
-    const auto found = message.find(member);
-    if (found == message.end() || !found->is_object()) return;
-    for (const auto& [name, value] : found->items()) {
-      if (value.is_number()) take(name, value.template get<double>());
-    }
-  };
-  each("counters",
-       [&](const std::string& name, double by) { world_.metrics->count(path(), name, by); });
-  each("gauges",
-       [&](const std::string& name, double value) { world_.metrics->gauge(path(), name, value); });
-}
-
 void ProcessRun::on_message(const nlohmann::json& message) {
   const std::string type = text_of(message, "type");
   // Whatever a worker says, it is alive; but of a loop only the loop itself can say so.
@@ -542,18 +309,11 @@ void ProcessRun::on_message(const nlohmann::json& message) {
   } else if (type == "status") {
     world_.bus.publish(path(), ServiceStatusText{id(), text_of(message, "text")});
   } else if (type == "log") {
-    on_log(message);
+    keep_log_record(world_.bus, channels_.output().get(), path(), read_log(id(), message));
   } else if (type == "metrics") {
-    on_metrics(message);
+    if (world_.metrics != nullptr) read_metrics(path(), message, *world_.metrics);
   } else if (type == "exception") {
-    const auto exception = message.find("exception");
-    if (exception == message.end() || !exception->is_object()) return;
-    cause_.exception = ExceptionText{text_of(*exception, "type"), text_of(*exception, "message"),
-                                     text_of(*exception, "traceback")};
-    const auto prepared = message.find("prepared");
-    cause_.never_ran = prepared != message.end() && *prepared == false;
-    const auto peak = message.find("peak_rss");
-    if (peak != message.end() && peak->is_number_unsigned()) cause_.peak_rss = *peak;
+    read_exception(message, cause_);
   } else if (type == "ignore") {
     declined_ = !ready_;
   } else if (type == "waiting" && !std::exchange(said_waiting_, true)) {
@@ -577,20 +337,7 @@ void ProcessRun::on_notification(const Notification& notification) {
   }
 }
 
-void ProcessRun::on_readiness_descriptor() {
-  char bytes[256];
-  const ssize_t count = ::read(readiness_.get(), bytes, sizeof bytes);
-  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (count > 0 && std::string_view(bytes, static_cast<std::size_t>(count)).find('\n') !=
-                       std::string_view::npos) {
-    become_ready();
-  } else if (count > 0) {
-    return;
-  }
-  // Ready, or closed without a word; then its start timeout or its end decides.
-  readiness_watch_.reset();
-  readiness_.reset();
-}
+void ProcessRun::on_said_ready() { become_ready(); }
 
 void ProcessRun::become_ready() {
   if (ready_ || !watching_) return;
@@ -599,8 +346,7 @@ void ProcessRun::become_ready() {
   if (ready_before_birth_) return;
   ready_ = true;
   probing_.reset();
-  if (stdout_) stdout_->on_line(nullptr);
-  if (stderr_) stderr_->on_line(nullptr);
+  channels_.stop_watching_readiness();
   if (alive_) begin_liveness();
   owner_.on_ready(*this);
 }
@@ -621,9 +367,7 @@ void ProcessRun::become_unresponsive(const std::string& probe, const std::string
 // Readiness and liveness are over. Not destroyed at once, for this may be called by one of them.
 void ProcessRun::stop_watching() {
   watching_ = false;
-  readiness_watch_.reset();
-  if (stdout_) stdout_->on_line(nullptr);
-  if (stderr_) stderr_->on_line(nullptr);
+  channels_.stop_watching_readiness();
   heartbeat_.reset();
   probing_.reset();
 }
@@ -633,7 +377,7 @@ void ProcessRun::request_stop() {
   cause_.stop_requested = true;
   if (!alive_) return is_pending() ? end_before_birth() : void();
   stop_watching();
-  if (control_) control_->send({{"type", "cancel"}});
+  channels_.send({{"type", "cancel"}});
   ::kill(pid_, spec().stop_signal);
   ::kill(pid_, SIGCONT);  // A stopped process could not answer.
 }
@@ -663,24 +407,19 @@ void ProcessRun::on_output_ended(OutputPipe& pipe) {
 // something else: only the kernel's own word that the process is dying, and of what, counts. A
 // normal end waits for the pidfd: 0 is also what stands there of one that has not ended.
 void ProcessRun::on_lock_released() {
-  const int status = alive_ ? status_of_dying(pid_) : 0;
-  if (status <= 0) return;
-  ProcessEnd ended;
-  ended.by_signal = WIFSIGNALED(status);
-  ended.core_dumped = ended.by_signal && WCOREDUMP(status);
-  ended.status = ended.by_signal ? WTERMSIG(status) : WEXITSTATUS(status);
-  ended.out_of_memory = ended.by_signal && ended.status == SIGKILL && !cause_.kill_requested &&
-                        world_.oom.has_grown();
+  if (!alive_) return;
+  const auto ended = end_of_dying(world_, pid_, {forked_, cause_.kill_requested});
+  if (!ended) return;
   ::kill(-pid_, SIGKILL);
   death_.reset();  // Whoever takes the remains waits there.
   told_early_ = true;
-  end(ended);
+  end(*ended);
 }
 
 void ProcessRun::on_died() {
   // While the dead leader is not reaped its number cannot be given to another group.
   ::kill(-pid_, SIGKILL);
-  const ProcessEnd ended = reap();
+  const ProcessEnd ended = reap(world_, pid_, {forked_, cause_.kill_requested});
   world_.children.erase(pid_);
   end(ended);
 }
@@ -690,73 +429,16 @@ void ProcessRun::end(const ProcessEnd& end) {
   alive_ = false;
   world_.loop.cancel_timer(std::exchange(abort_deadline_, TimerId::none));
   // Its last words: what it wrote before it died is there by now. It may say "ready" here, too.
-  if (control_) control_->read();
-  if (notify_) notify_->read();
-  if (readiness_watch_) on_readiness_descriptor();
-  if (stdout_) stdout_->drain();
-  if (stderr_) stderr_->drain();
+  channels_.read_last_words();
   stop_watching();
   ExitReason reason = exit_reason(spec(), end, cause_);
-  if (stacks_ && (end.by_signal || cause_.exception)) reason.stacks = read_stacks();
+  if (end.by_signal || cause_.exception) reason.stacks = channels_.read_stacks();
   owner_.on_ended(*this, std::move(reason));  // Destroys this.
-}
-
-ProcessEnd ProcessRun::reap() {
-  ProcessEnd end;
-  siginfo_t info{};
-  rusage usage{};
-  // glibc's waitid() has no place for the rusage that the kernel gives.
-  long result = 0;
-  do {
-    result = ::syscall(SYS_waitid, P_PID, pid_, &info, WEXITED, &usage);
-  } while (result < 0 && errno == EINTR);
-  if (result < 0) {
-    // Somebody else in this process waits for all children, against every rule.
-    end.status = -1;
-    return end;
-  }
-  end.by_signal = info.si_code != CLD_EXITED;
-  end.core_dumped = info.si_code == CLD_DUMPED;
-  end.status = info.si_status;
-  end.out_of_memory =
-      end.by_signal && end.status == SIGKILL && !cause_.kill_requested && world_.oom.has_grown();
-  // A spawned process begins with the peak of its parent (exec_mmap() in the kernel keeps that of
-  // the memory it leaves): only what lies above ours is known to be its own. A forked one begins
-  // anew. What a worker says of itself is exact, but only those say it that end by an exception.
-  if (usage.ru_maxrss > world_.own_peak_kib) {
-    rusage own{};
-    ::getrusage(RUSAGE_SELF, &own);
-    world_.own_peak_kib = own.ru_maxrss;
-  }
-  if (forked_ || usage.ru_maxrss > world_.own_peak_kib) {
-    end.peak_rss = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
-  }
-  return end;
-}
-
-std::string ProcessRun::read_stacks() const {
-  constexpr std::size_t max_stacks = std::size_t{256} << 10;
-  struct stat status {};
-  if (::fstat(stacks_.get(), &status) < 0 || status.st_size <= 0) return {};
-  std::string stacks(std::min(static_cast<std::size_t>(status.st_size), max_stacks), '\0');
-  const ssize_t count = ::pread(stacks_.get(), stacks.data(), stacks.size(), 0);
-  stacks.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
-  return stacks;
 }
 
 ProcessRun::Remains ProcessRun::take_remains() {
   if (!told_early_) return {};
   return {pid_, std::move(pidfd_), std::exchange(place_, std::nullopt)};
-}
-
-std::vector<std::unique_ptr<OutputPipe>> ProcessRun::take_open_pipes() {
-  std::vector<std::unique_ptr<OutputPipe>> open;
-  for (auto* pipe : {&stdout_, &stderr_}) {
-    if (!*pipe || (*pipe)->ended()) continue;
-    (*pipe)->outlive_owner();
-    open.push_back(std::move(*pipe));
-  }
-  return open;
 }
 
 }  // namespace unirun

@@ -1,6 +1,5 @@
 // ProcessRun is one life of one service as an OS process: from its spawn to the moment when its
-// death is told. It wires together what the spec asks for: pipes, control channel, notify socket,
-// readiness and liveness.
+// death is told. Around it stand its channels, its readiness and its liveness.
 //
 // A Python worker is forked from a template where one can be had: then start() returns before there
 // is a process, and the owner hears of it. A standby is such a run without a service: it has done
@@ -19,18 +18,16 @@
 
 #include "executors/executor.h"
 #include "executors/heartbeat_watch.h"
-#include "executors/process/control_channel.h"
 #include "executors/process/exit_mapping.h"
-#include "executors/process/notify_socket.h"
-#include "executors/process/output_pipe.h"
 #include "executors/process/probe.h"
+#include "executors/process/process_channels.h"
 #include "executors/process/run_world.h"
 #include "executors/process/service_probe.h"
 #include "executors/process/worker_template.h"
 
 namespace unirun {
 
-class ProcessRun final : private OutputPipe::Owner {
+class ProcessRun final : private ProcessChannels::Owner {
  public:
   // The run's word to its executor.
   struct Owner {
@@ -86,13 +83,13 @@ class ProcessRun final : private OutputPipe::Owner {
   [[nodiscard]] bool declined() const { return declined_; }
 
   // What its descendants may still print to.
-  [[nodiscard]] std::vector<std::unique_ptr<OutputPipe>> take_open_pipes();
+  [[nodiscard]] std::vector<std::unique_ptr<OutputPipe>> take_open_pipes() {
+    return channels_.take_open_pipes();
+  }
   // Nothing to wait for if its pidfd is empty.
   [[nodiscard]] Remains take_remains();
 
  private:
-  struct Ends;  // The child's ends of what is opened for it.
-
   [[nodiscard]] const ServiceSpec& spec() const { return *launch_.service; }
   [[nodiscard]] bool is_python() const {
     return std::holds_alternative<PythonTarget>(spec().target);
@@ -111,13 +108,6 @@ class ProcessRun final : private OutputPipe::Owner {
   void end_before_birth();
   [[nodiscard]] LaunchOutcome outcome_of_start();
 
-  // Before the spawn: each opens what the spec asks for, and notes the child's end.
-  [[nodiscard]] Status open_output(SpawnRequest& request, Ends& ends);
-  [[nodiscard]] Status open_control(SpawnRequest& request, Ends& ends);
-  [[nodiscard]] Status open_notify(SpawnRequest& request);
-  [[nodiscard]] Status open_readiness(SpawnRequest& request, Ends& ends);
-
-  // After it.
   void begin(SpawnedProcess process);
   void send_start_message();
   void begin_readiness();
@@ -125,11 +115,9 @@ class ProcessRun final : private OutputPipe::Owner {
   [[nodiscard]] MakeExecProbe exec_probes();
   [[nodiscard]] std::unique_ptr<Probe> make_exec_probe(const std::vector<std::string>& argv);
 
-  void on_message(const nlohmann::json& message);
-  void on_log(const nlohmann::json& message);
-  void on_metrics(const nlohmann::json& message);
-  void on_notification(const Notification& notification);
-  void on_readiness_descriptor();
+  void on_message(const nlohmann::json& message) override;
+  void on_notification(const Notification& notification) override;
+  void on_said_ready() override;
   void become_ready();
   void become_unresponsive(const std::string& probe, const std::string& detail, Duration silence);
   void stop_watching();
@@ -138,8 +126,6 @@ class ProcessRun final : private OutputPipe::Owner {
   void on_lock_released();
   void on_died();
   void end(const ProcessEnd& end);
-  [[nodiscard]] ProcessEnd reap();
-  [[nodiscard]] std::string read_stacks() const;
 
   RunWorld& world_;
   Owner& owner_;
@@ -149,7 +135,6 @@ class ProcessRun final : private OutputPipe::Owner {
 
   // Until there is a process.
   SpawnRequest request_;
-  std::unique_ptr<Ends> ends_;
   WorkerTemplate::OrderId order_ = 0;
   TimerId early_end_ = TimerId::none;
 
@@ -164,13 +149,7 @@ class ProcessRun final : private OutputPipe::Owner {
   bool watching_ = true;  // For readiness and liveness; not any more once its end is decided.
   EndCause cause_;
 
-  std::shared_ptr<ServiceOutput> output_;
-  std::unique_ptr<OutputPipe> stdout_, stderr_;
-  std::unique_ptr<ControlChannel> control_;
-  UniqueFd stacks_;  // Where faulthandler writes.
-  std::unique_ptr<NotifySocket> notify_;
-  UniqueFd readiness_;  // Our end of a descriptor readiness.
-  Watch readiness_watch_;
+  ProcessChannels channels_;
   std::unique_ptr<ProbeLoop> probing_;  // For readiness, then for liveness.
   std::shared_ptr<const SpawnRequest> probe_request_;
   std::unique_ptr<HeartbeatWatch> heartbeat_;

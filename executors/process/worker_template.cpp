@@ -15,6 +15,7 @@
 
 #include "executors/process/death_board.h"
 #include "executors/process/host_mark.h"
+#include "executors/process/worker_message.h"
 
 namespace unirun {
 namespace {
@@ -25,7 +26,7 @@ constexpr Duration import_patience = std::chrono::seconds{10};
 constexpr Duration fork_patience = std::chrono::seconds{5};
 // A template that lived this long has done its work; its death says nothing about the next one.
 constexpr Duration stable_time = std::chrono::seconds{10};
-constexpr Duration first_pause = std::chrono::milliseconds{100};
+constexpr Duration first_restart_pause = std::chrono::milliseconds{100};
 constexpr Duration longest_pause = std::chrono::minutes{1};
 
 constexpr int channel_target = 3;
@@ -33,12 +34,7 @@ constexpr int board_target = 4;
 // The width that a worker writes its own marks into.
 constexpr std::size_t mark_width = 20;
 
-std::string text_of(const nlohmann::json& message, const char* name) {
-  const auto found = message.find(name);
-  return found != message.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-void reap(pid_t pid) {
+void collect(pid_t pid) {
   siginfo_t ended{};
   ::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOHANG);
 }
@@ -64,7 +60,7 @@ WorkerTemplate::~WorkerTemplate() {
   pollfd death{process_.pidfd.get(), POLLIN, 0};
   while (::poll(&death, 1, patience_ms) < 0 && errno == EINTR) {
   }
-  reap(process_.pid);
+  collect(process_.pid);
   world_.children.erase(process_.pid);
 }
 
@@ -126,7 +122,7 @@ bool WorkerTemplate::start() {
 void WorkerTemplate::on_died() {
   const pid_t pid = process_.pid;
   ::kill(-pid, SIGKILL);
-  reap(pid);
+  collect(pid);
   receive();  // Its last words.
   if (stdout_) stdout_->drain();
   if (stderr_) stderr_->drain();
@@ -161,7 +157,8 @@ void WorkerTemplate::end_process() {
 
 // Before it is started again.
 void WorkerTemplate::pause() {
-  const Duration pause = std::min(longest_pause, first_pause * (1U << std::min(failures_++, 12U)));
+  const Duration pause =
+      std::min(longest_pause, first_restart_pause * (1U << std::min(failures_++, 12U)));
   earliest_start_ = world_.loop.clock().now() + pause;
 }
 
@@ -265,7 +262,7 @@ void WorkerTemplate::answer(Pending pending, Birth birth, SpawnedProcess process
   pollfd death{process.pidfd.get(), POLLIN, 0};
   constexpr int patience_ms = 200;
   ::poll(&death, 1, patience_ms);
-  reap(process.pid);
+  collect(process.pid);
 }
 
 void WorkerTemplate::answer_all(Birth unsent, Birth sent) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -68,3 +69,11 @@ def make_host(tmp_path: Path) -> Iterator[Make]:
     yield make
     for host in hosts:
         host.stop()
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop of unirun's that is closed after the test."""
+    loop = unirun.new_event_loop()
+    yield loop
+    loop.close()

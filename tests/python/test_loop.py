@@ -1,4 +1,5 @@
-"""asyncio on unirun's loop, alone and attached to a host's. CPython's own suite is in test_cpython_asyncio.py."""
+"""Callbacks, time and threads on unirun's loop, what goes wrong there, and what it costs. CPython's own suite is in
+test_cpython_asyncio.py."""
 
 from __future__ import annotations
 
@@ -6,53 +7,21 @@ import asyncio
 import contextvars
 import gc
 import os
-import selectors
-import signal
-import socket
-import ssl
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import unirun
+from loops import DEADLINE, run, run_round
 
 pytestmark = pytest.mark.native
-
-DEADLINE = 20.0
-
-
-def run(coroutine: Coroutine[Any, Any, Any], debug: bool = False) -> Any:
-    with unirun.Runner(debug=debug) as runner:
-        return runner.run(asyncio.wait_for(coroutine, DEADLINE))
-
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = unirun.new_event_loop()
-    yield loop
-    loop.close()
-
-
-async def others_end() -> None:
-    """Wait until the handlers of servers have ended, and what they closed is closed."""
-    main = {asyncio.current_task()}
-    handlers = {task for task in asyncio.all_tasks() if "echo" in repr(task.get_coro())}
-    await asyncio.gather(*(handlers - main))
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
-def run_round(loop: asyncio.AbstractEventLoop) -> None:
-    loop.call_soon(loop.stop)
-    loop.run_forever()
 
 
 # ---- Callbacks ----
@@ -295,191 +264,6 @@ def test_the_gil_is_free_while_the_loop_waits(loop: asyncio.AbstractEventLoop) -
     assert counted >= 100_000
 
 
-# ---- The world ----
-
-
-def test_streams_over_tcp_and_unix_sockets(tmp_path: Path) -> None:
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        payload = os.urandom(3_000_000)  # More than any buffer takes at once.
-
-        async def send() -> None:
-            writer.write(payload)
-            await writer.drain()
-
-        sending = asyncio.create_task(send())
-        assert await reader.readexactly(len(payload)) == payload
-        await sending
-        writer.close()
-        await writer.wait_closed()
-
-    async def main() -> None:
-        path = str(tmp_path / "s")
-        async with await asyncio.start_server(echo, "127.0.0.1", 0) as tcp:
-            host, port = tcp.sockets[0].getsockname()
-            await asyncio.gather(*[talk(*await asyncio.open_connection(host, port)) for _ in range(3)])
-        async with await asyncio.start_unix_server(echo, path):
-            await talk(*await asyncio.open_unix_connection(path))
-        await others_end()
-
-    run(main())
-
-
-def test_tls(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {certificate}"
-    subprocess.run(command.split(), check=True, capture_output=True)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
-    client = ssl.create_default_context(cafile=str(certificate))
-    client.check_hostname = False
-
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(await reader.readline())
-        await writer.drain()
-        writer.close()
-
-    async def main() -> None:
-        async with await asyncio.start_server(echo, "127.0.0.1", 0, ssl=server) as tcp:
-            host, port = tcp.sockets[0].getsockname()
-            reader, writer = await asyncio.open_connection(host, port, ssl=client)
-            writer.write(b"secret\n")
-            assert await reader.readline() == b"secret\n"
-            writer.close()
-            await writer.wait_closed()
-            await others_end()
-
-    run(main())
-
-
-def test_subprocesses() -> None:
-    async def main() -> None:
-        process = await asyncio.create_subprocess_exec(
-            "cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        output, _ = await process.communicate(b"through cat")
-        assert (output, process.returncode) == (b"through cat", 0)
-        process = await asyncio.create_subprocess_exec("sleep", "60")
-        process.kill()
-        assert await process.wait() == -signal.SIGKILL
-
-    run(main())
-
-
-def test_a_descriptor_that_cannot_be_watched_is_an_error_and_no_end(loop: asyncio.AbstractEventLoop) -> None:
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        loop.add_reader(10**6, print)
-    with open(__file__) as file, pytest.raises(PermissionError):
-        loop.add_reader(file, print)
-    ours, theirs = socket.socketpair()
-    loop.add_reader(ours, print)
-    ours.close()  # Without a word to the loop.
-    theirs.close()
-    run_round(loop)
-
-
-def test_a_watch_does_not_change_the_descriptor(loop: asyncio.AbstractEventLoop) -> None:
-    reading, writing = os.pipe()
-    loop.add_reader(reading, lambda: (loop.remove_reader(reading), loop.stop()))
-    os.write(writing, b"x")
-    loop.run_forever()
-    assert os.get_blocking(reading)
-    os.close(reading)
-    os.close(writing)
-
-
-def test_more_descriptors_than_one_look_takes(loop: asyncio.AbstractEventLoop) -> None:
-    pairs = [socket.socketpair() for _ in range(300)]
-    seen = set()
-
-    def arrive(sock: socket.socket) -> None:
-        sock.recv(1)
-        seen.add(sock)
-        if len(seen) == len(pairs):
-            loop.stop()
-
-    for ours, theirs in pairs:
-        loop.add_reader(ours, arrive, ours)
-        theirs.send(b"x")
-    loop.run_forever()
-    for ours, theirs in pairs:
-        loop.remove_reader(ours)
-        ours.close()
-        theirs.close()
-
-
-def test_a_selector_without_a_descriptor_is_refused() -> None:
-    from unirun.loop import EventLoop
-
-    with selectors.SelectSelector() as selector, pytest.raises(ValueError, match=r"use selectors\.EpollSelector"):
-        EventLoop(selector)
-
-
-def test_a_selector_that_is_somebody_elses_works() -> None:
-    from unirun.loop import EventLoop
-
-    class Counted(selectors.EpollSelector):
-        looks = 0
-
-        def select(self, timeout: float | None = None) -> Any:
-            self.looks += 1
-            return super().select(timeout)
-
-    selector = Counted()
-    with unirun.Runner(loop_factory=lambda: EventLoop(selector)) as runner:
-        runner.run(asyncio.to_thread(int))
-        runner.run(asyncio.sleep(0.001))
-    assert selector.looks > 0
-
-
-# ---- Signals ----
-
-
-def test_a_signal_handler_is_called_by_the_loop(loop: asyncio.AbstractEventLoop) -> None:
-    loop.add_signal_handler(signal.SIGUSR1, loop.stop)
-    loop.call_later(0.001, os.kill, os.getpid(), signal.SIGUSR1)
-    loop.run_forever()
-    assert loop.remove_signal_handler(signal.SIGUSR1)
-
-
-def send_when_waiting(number: int) -> None:
-    """Send a signal to this process once the main thread sleeps in the kernel. Called by the loop."""
-    main = threading.main_thread().native_id
-
-    def send() -> None:
-        deadline = time.monotonic() + DEADLINE
-        while time.monotonic() < deadline:
-            state = Path(f"/proc/self/task/{main}/stat").read_text().rsplit(")", 1)[1].split()[0]
-            if state == "S":
-                break
-        os.kill(os.getpid(), number)
-
-    threading.Thread(target=send).start()
-
-
-def test_ctrl_c_ends_a_loop_that_waits() -> None:
-    async def forever() -> None:
-        send_when_waiting(signal.SIGINT)
-        await asyncio.Event().wait()
-
-    for _ in range(5):
-        with unirun.Runner() as runner, pytest.raises(KeyboardInterrupt):
-            runner.run(forever())
-
-
-def test_a_handler_of_pythons_own_runs_while_the_loop_waits(loop: asyncio.AbstractEventLoop) -> None:
-    before = signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(loop.stop))
-    for _ in range(5):
-        loop.call_soon(send_when_waiting, signal.SIGUSR1)
-        loop.run_forever()
-    signal.signal(signal.SIGUSR1, before)
-
-
 # ---- What goes wrong ----
 
 
@@ -703,129 +487,3 @@ with unirun.Runner() as runner:
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=DEADLINE
     )
     assert (said.stdout, said.returncode) == ("fine\n", 0), said.stderr
-
-
-# ---- Attached to a host's loop ----
-
-
-def test_a_guest_runs_on_the_turns_of_a_host() -> None:
-    from unirun import _core
-
-    host = _core.HostedLoop()
-    loop = host.loop
-    seen: list[Any] = []
-
-    async def work() -> None:
-        seen.append(asyncio.get_running_loop() is loop)
-        await asyncio.sleep(0.001)
-        seen.append(await asyncio.to_thread(threading.get_ident) != threading.get_ident())
-        server = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        seen.append(await reader.read())
-        writer.close()
-        server.close()
-        host.stop()
-
-    async def forever() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            seen.append("cancelled")
-
-    endless = loop.create_task(forever())
-    done = loop.create_task(work())
-    host.run()
-    assert done.done()
-    assert not endless.done()
-    host.detach(DEADLINE)
-    assert seen == [True, True, b"", "cancelled"]
-    assert loop.is_closed()
-
-
-def test_a_guest_lives_in_a_thread_that_python_has_never_seen() -> None:
-    from unirun import _core
-
-    seen: list[str] = []
-
-    def serve() -> None:
-        host = _core.HostedLoop()
-        host.loop.call_later(0.001, host.stop)
-        host.loop.call_soon(seen.append, "ran")
-        host.run()
-        host.detach(DEADLINE)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    thread.join()
-    assert seen == ["ran"]
-
-
-def test_what_other_threads_give_a_guest_wakes_its_host() -> None:
-    from unirun import _core
-
-    host = _core.HostedLoop()
-    seen = []
-
-    def arrive(i: int) -> None:
-        seen.append(i)
-        if i == 9_999:
-            host.stop()
-
-    def send() -> None:
-        for i in range(10_000):
-            host.loop.call_soon_threadsafe(arrive, i)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    host.run()
-    thread.join()
-    host.detach(DEADLINE)
-    assert seen == list(range(10_000))
-
-
-def test_a_guest_cannot_stop_its_host() -> None:
-    from unirun import _core
-
-    host = _core.HostedLoop()
-    for call in (host.loop.stop, host.loop.run_forever, host.loop.close):
-        with pytest.raises(RuntimeError, match="is the host's to do"):
-            call()
-    host.detach(DEADLINE)
-
-
-def test_what_would_end_a_program_does_not_end_a_host() -> None:
-    from unirun import _core
-
-    host = _core.HostedLoop()
-    seen: list[BaseException] = []
-    host.loop.set_exception_handler(lambda _, context: seen.append(context["exception"]))
-
-    def end() -> None:
-        raise SystemExit(3)
-
-    host.loop.call_soon(end)
-    host.loop.call_later(0.001, host.stop)
-    host.run()
-    host.detach(DEADLINE)
-    assert [type(error) for error in seen] == [SystemExit]
-
-
-def test_a_task_that_ignores_its_cancellation_is_named_and_left(caplog: pytest.LogCaptureFixture) -> None:
-    from unirun import _core
-
-    host = _core.HostedLoop()
-
-    async def deaf() -> None:
-        while True:
-            try:
-                await asyncio.sleep(3600)
-            except asyncio.CancelledError:
-                pass
-
-    task = host.loop.create_task(deaf(), name="the deaf one")
-    host.loop.call_later(0.001, host.stop)
-    host.run()
-    host.detach(0.01)
-    assert not task.done()
-    assert any("the deaf one" in record.getMessage() and "is left" in record.getMessage() for record in caplog.records)
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
