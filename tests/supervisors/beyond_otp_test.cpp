@@ -13,19 +13,6 @@ ChildSpec after(std::string id, std::vector<Dependency> on, Restart restart = Re
   return spec;
 }
 
-Behaviour slow(Duration delay) {
-  Behaviour behaviour;
-  behaviour.start = Behaviour::Start::after;
-  behaviour.start_delay = delay;
-  return behaviour;
-}
-
-Behaviour failing() {
-  Behaviour behaviour;
-  behaviour.start = Behaviour::Start::fails;
-  return behaviour;
-}
-
 // db and cache, then api on both, then web on api; and one that stands alone.
 SupervisorSpec shop(RestartStrategy strategy) {
   return supervise(strategy, {worker("db"), worker("cache"), after("api", {{"db"}, {"cache"}}),
@@ -38,15 +25,6 @@ Backoff::Limits fixed(Duration delay, Duration stable_after = 10s) {
   limits.initial = delay;
   limits.stable_after = stable_after;
   return limits;
-}
-
-World& started(World& world) {
-  world.start();
-  world.advance(10s);
-  REQUIRE(world.started);
-  REQUIRE(world.started->ok());
-  world.forget();
-  return world;
 }
 
 }  // namespace
@@ -99,7 +77,7 @@ TEST_CASE(
   SupervisorSpec spec = shop(RestartStrategy::one_for_one);
   spec.children[0].backoff = fixed(5s);
   World world(spec);
-  started(world).exit("db");
+  started(world, 10s).exit("db");
   CHECK(world.state("api") == ServiceState::running);  // It keeps its identity.
   world.exit("api");
   CHECK(world.state("api") == ServiceState::starting);
@@ -111,7 +89,7 @@ TEST_CASE(
 
 TEST_CASE("depends_on: rest_for_one takes the dead one and its dependents, direct or not") {
   World world(shop(RestartStrategy::rest_for_one));
-  started(world).exit("db");
+  started(world, 10s).exit("db");
   CHECK(world.touched() == Ids{"exit db", "stop web", "exit web", "stop api", "exit api",
                                "start db", "ready db", "start api", "ready api", "start web",
                                "ready web"});
@@ -121,7 +99,7 @@ TEST_CASE("depends_on: a group's dependents come back when the failed one recove
   SupervisorSpec spec = shop(RestartStrategy::rest_for_one);
   spec.children[0].backoff = fixed(1s);
   World world(spec);
-  started(world);
+  started(world, 10s);
   world.executor.behaviours["db"] = failing();
   world.exit("db");
   world.advance(3s + 1ms);
@@ -135,7 +113,7 @@ TEST_CASE("depends_on: a group's dependents come back when the failed one recove
 
 TEST_CASE("depends_on: a child that others need is not deleted from under them") {
   World world(shop(RestartStrategy::one_for_one));
-  started(world);
+  started(world, 10s);
   CHECK(world.terminate("", "db")->ok());
   CHECK(world.delete_child("", "db")->code() == "invalid_argument");
   CHECK(world.restart_child("", "db")->ok());
@@ -147,7 +125,7 @@ TEST_CASE("backoff: the wait is before the restart, and told") {
   spec.children[0].backoff.kind = Backoff::Kind::exponential;
   spec.children[0].backoff.initial = 1s;
   World world(spec);
-  started(world).exit("a");
+  started(world, 10s).exit("a");
   CHECK(world.touched() == Ids{"exit a"});
   CHECK(world.state("a") == ServiceState::backing_off);
   CHECK(*world.tree.find("a")->retry_at == world.time.now() + 1s);
@@ -165,7 +143,7 @@ TEST_CASE("backoff: a group stops first, then waits, then starts") {
   spec.children[1].backoff = fixed(3s);
   World world(spec);
   world.executor.behaviours["c"].stop_delay = 1s;
-  started(world).exit("b");
+  started(world, 10s).exit("b");
   world.advance(1s);
   CHECK(world.touched() == Ids{"exit b", "stop c", "exit c", "stop a", "exit a"});
   CHECK(world.state("b") == ServiceState::backing_off);
@@ -182,7 +160,7 @@ TEST_CASE("backoff: a healthy run of stable_after forgets the failures before it
   spec.children[0].backoff.initial = 1s;
   spec.children[0].backoff.stable_after = 10s;
   World world(spec);
-  started(world).exit("a");
+  started(world, 10s).exit("a");
   world.advance(1s);
   world.exit("a");
   CHECK(world.tree.find("a")->failures == 2);
@@ -203,7 +181,7 @@ TEST_CASE("on_exhausted probe: one slow try at a time, until one stays up") {
   spec.on_exhausted = OnExhausted::probe;
   spec.probe_interval = 30s;
   World world(spec);
-  started(world);
+  started(world, 10s);
   world.executor.behaviours["a"] = failing();
   world.executor.behaviours["b"] = failing();
   world.exit("a");  // One restart, which fails; its retry is one too many.
@@ -236,7 +214,7 @@ TEST_CASE("on_exhausted probe: a group is tried as a whole") {
   spec.on_exhausted = OnExhausted::probe;
   spec.probe_interval = 30s;
   World world(spec);
-  started(world).exit("b");
+  started(world, 10s).exit("b");
   CHECK(world.touched() == Ids{"exit b", "stop a", "exit a"});
   world.advance(30s);
   CHECK(world.touched("start") == Ids{"a", "b"});
@@ -273,7 +251,7 @@ TEST_CASE("a stuck service is not restarted beside its abandoned thread") {
   ChildSpec spec = worker("a");
   SUBCASE("by itself: it went silent") {
     World world(supervise(RestartStrategy::one_for_one, {spec, worker("b")}));
-    started(world).exit("a", stuck());
+    started(world, 10s).exit("a", stuck());
     CHECK(world.touched("start").empty());
     CHECK(world.state("a") == ServiceState::failed);
     CHECK(world.count(EventKind::service_failed) == 1);
@@ -282,7 +260,7 @@ TEST_CASE("a stuck service is not restarted beside its abandoned thread") {
   SUBCASE("in a restart by command, which says so") {
     World world(supervise(RestartStrategy::one_for_one, {spec}));
     world.executor.behaviours["a"].ignores_stop = true;
-    started(world);
+    started(world, 10s);
     const auto restarted = world.restart("", ChildRef{"a"});
     world.exit("a", stuck());
     REQUIRE(restarted->times == 1);
@@ -295,7 +273,7 @@ TEST_CASE("a stuck service is not restarted beside its abandoned thread") {
   SUBCASE("in a group, whose others come back") {
     World world(supervise(RestartStrategy::one_for_all, {spec, worker("b")}));
     world.executor.behaviours["a"].ignores_stop = true;
-    started(world).exit("b");
+    started(world, 10s).exit("b");
     world.exit("a", stuck());
     CHECK(world.touched("start") == Ids{"b"});
     CHECK(world.state("a") == ServiceState::failed);
@@ -304,7 +282,7 @@ TEST_CASE("a stuck service is not restarted beside its abandoned thread") {
   SUBCASE("while its start is given up") {
     spec.start_timeout = 1s;
     World world(supervise(RestartStrategy::one_for_one, {spec}));
-    started(world);
+    started(world, 10s);
     world.executor.behaviours["a"].start = Behaviour::Start::never;
     world.executor.behaviours["a"].kill_delay = 1h;
     world.exit("a");
@@ -316,7 +294,7 @@ TEST_CASE("a stuck service is not restarted beside its abandoned thread") {
   SUBCASE("unless that is allowed") {
     spec.allow_overlap = true;
     World world(supervise(RestartStrategy::one_for_one, {spec}));
-    started(world).exit("a", stuck());
+    started(world, 10s).exit("a", stuck());
     CHECK(world.touched("start") == Ids{"a"});
     CHECK(world.state("a") == ServiceState::running);
   }
@@ -325,7 +303,7 @@ TEST_CASE("a stuck service is not restarted beside its abandoned thread") {
 TEST_CASE("a stuck service holds up no shutdown, and its operator may start it all the same") {
   World world(supervise(RestartStrategy::one_for_one, {worker("a"), worker("b")}));
   world.executor.behaviours["a"].ignores_stop = true;
-  started(world);
+  started(world, 10s);
   SUBCASE("shutdown") {
     world.tree.stop(ExitReason::shutdown());
     world.exit("a", stuck());

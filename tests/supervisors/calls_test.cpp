@@ -11,27 +11,6 @@ SupervisorSpec two(RestartStrategy strategy = RestartStrategy::one_for_one) {
   return supervise(strategy, {worker("a"), worker("b")});
 }
 
-World& started(World& world) {
-  world.start();
-  REQUIRE(world.started);
-  REQUIRE(world.started->ok());
-  world.forget();
-  return world;
-}
-
-Behaviour failing() {
-  Behaviour behaviour;
-  behaviour.start = Behaviour::Start::fails;
-  return behaviour;
-}
-
-Behaviour slow(Duration delay) {
-  Behaviour behaviour;
-  behaviour.start = Behaviour::Start::after;
-  behaviour.start_delay = delay;
-  return behaviour;
-}
-
 ChildSpec significant(std::string id, Restart restart = Restart::transient) {
   ChildSpec spec = worker(std::move(id), restart);
   spec.significant = true;

@@ -11,12 +11,6 @@ SupervisorSpec dynamic(Restart restart = Restart::permanent) {
   return supervise(RestartStrategy::simple_one_for_one, {worker("w", restart)});
 }
 
-Behaviour failing() {
-  Behaviour behaviour;
-  behaviour.start = Behaviour::Start::fails;
-  return behaviour;
-}
-
 Arguments arguments_of(const World& world, const std::string& name) {
   return world.executor.runs.at(world.executor.run_of(name)).service->arguments;
 }

@@ -12,20 +12,6 @@ SupervisorSpec three(RestartStrategy strategy) {
   return supervise(strategy, {worker("a"), worker("b"), worker("c")});
 }
 
-Behaviour failing() {
-  Behaviour behaviour;
-  behaviour.start = Behaviour::Start::fails;
-  return behaviour;
-}
-
-World& started(World& world) {
-  world.start();
-  REQUIRE(world.started);
-  REQUIRE(world.started->ok());
-  world.forget();
-  return world;
-}
-
 const std::vector<ExitReason> abnormal_reasons = {
     crash(),
     ExitReason::of(ExitKind::signal),

@@ -31,6 +31,19 @@ struct Behaviour {
   Duration kill_delay{};  // From kill to exit: even the kernel takes its time.
 };
 
+inline Behaviour slow(Duration delay) {
+  Behaviour behaviour;
+  behaviour.start = Behaviour::Start::after;
+  behaviour.start_delay = delay;
+  return behaviour;
+}
+
+inline Behaviour failing() {
+  Behaviour behaviour;
+  behaviour.start = Behaviour::Start::fails;
+  return behaviour;
+}
+
 class SimulatedExecutor final : public Executor {
  public:
   using Script = std::function<Behaviour(const Launch&)>;

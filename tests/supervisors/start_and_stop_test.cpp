@@ -11,19 +11,6 @@ SupervisorSpec three(RestartStrategy strategy = RestartStrategy::one_for_one) {
   return supervise(strategy, {worker("a"), worker("b"), worker("c")});
 }
 
-Behaviour slow(Duration delay) {
-  Behaviour behaviour;
-  behaviour.start = Behaviour::Start::after;
-  behaviour.start_delay = delay;
-  return behaviour;
-}
-
-Behaviour failing() {
-  Behaviour behaviour;
-  behaviour.start = Behaviour::Start::fails;
-  return behaviour;
-}
-
 }  // namespace
 
 TEST_CASE("item 4: a supervisor has started only when every child has") {

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -181,5 +182,14 @@ struct World {
 };
 
 using Ids = std::vector<std::string>;
+
+// Starts it, lets `time` pass, and forgets the trace of it: what follows is the test's own.
+inline World& started(World& world, Duration time = Duration::zero()) {
+  world.start();
+  world.advance(time);
+  if (!world.started || !world.started->ok()) throw std::logic_error("the tree has not started");
+  world.forget();
+  return world;
+}
 
 }  // namespace unirun::testing
