@@ -1,5 +1,5 @@
-// The answers of a host (host/requests/requests.h) as a person reads them. Whatever an answer lacks is left
-// out, so that an older or a newer host is shown as well.
+// The answers of a host (host/requests/requests.h) as a person reads them. Whatever an answer lacks
+// is left out, so that an older or a newer host is shown as well.
 
 #pragma once
 
