@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "framework/descriptor_watches.h"
 #include "framework/inbox.h"
 #include "framework/require.h"
 #include "framework/timer_queue.h"
@@ -32,16 +33,6 @@ void check(int result, const char* what) noexcept {
   std::abort();
 }
 
-constexpr int uv_events(Interest interest) {
-  const auto bits = static_cast<unsigned>(interest);
-  return ((bits & 1u) != 0 ? UV_READABLE : 0) | ((bits & 2u) != 0 ? UV_WRITABLE : 0);
-}
-
-constexpr Interest interest_in(int events) {
-  return static_cast<Interest>(((events & UV_READABLE) != 0 ? 1 : 0) |
-                               ((events & UV_WRITABLE) != 0 ? 2 : 0));
-}
-
 // The first callback after a wait begins a turn: libuv has no hook between the two.
 struct Turn {
   TurnObserver* observer = nullptr;
@@ -56,71 +47,36 @@ struct Turn {
   static Turn& of(const uv_loop_t* loop) { return *static_cast<Turn*>(loop->data); }
 };
 
-// A watch as the loop keeps it.
-class Watched {
+// A watch of a signal. Its function goes as soon as the watch ends, or when it returns if it has
+// ended its own watch; the rest when libuv has let go of the handle.
+class WatchedSignal {
  public:
-  virtual ~Watched() = default;
-  virtual void end() noexcept = 0;  // Deletes it, once libuv has let go of the handle.
-};
-
-// A uv handle and the function that it calls. The function goes as soon as the watch ends, or when
-// it returns if it has ended its own watch.
-template <class Handle, class... Arguments>
-class WatchedHandle : public Watched {
- public:
-  explicit WatchedHandle(std::function<void(Arguments...)> a_function)
-      : function_(std::move(a_function)) {
+  explicit WatchedSignal(std::function<void()> on_signal) : on_signal_(std::move(on_signal)) {
     handle.data = this;
   }
 
-  void call(Arguments... arguments) noexcept {
+  void call() noexcept {
     Turn::of(handle.loop).begin();
     calling_ = true;
-    function_(arguments...);
+    on_signal_();
     calling_ = false;
-    if (ended_) function_ = nullptr;
+    if (ended_) on_signal_ = nullptr;
   }
 
-  void end() noexcept override {
+  void end() noexcept {
     ended_ = true;
     uv_close(reinterpret_cast<uv_handle_t*>(&handle), [](uv_handle_t* closed) noexcept {
-      delete static_cast<WatchedHandle*>(closed->data);
+      delete static_cast<WatchedSignal*>(closed->data);
     });
-    if (!calling_) function_ = nullptr;
+    if (!calling_) on_signal_ = nullptr;
   }
 
-  [[nodiscard]] bool ended() const { return ended_; }
-
-  Handle handle{};
+  uv_signal_t handle{};
 
  private:
-  std::function<void(Arguments...)> function_;
+  std::function<void()> on_signal_;
   bool calling_ = false;
   bool ended_ = false;
-};
-
-using WatchedSignal = WatchedHandle<uv_signal_t>;
-
-class WatchedDescriptor final : public WatchedHandle<uv_poll_t, Interest> {
- public:
-  WatchedDescriptor(std::function<void(Interest)> function, Interest interest)
-      : WatchedHandle(std::move(function)), interest_(interest) {}
-
-  void start() noexcept {
-    check(uv_poll_start(&handle, uv_events(interest_), on_event), "uv_poll_start");
-  }
-
- private:
-  static void on_event(uv_poll_t* handle, int status, int events) noexcept {
-    auto& self = static_cast<WatchedDescriptor&>(*static_cast<WatchedHandle*>(handle->data));
-    if (status == 0) return self.call(interest_in(events));
-    // POLLERR: libuv has stopped watching. Say that it is ready, so that a read or a write shows
-    // the error, and go on for as long as the watch lives.
-    self.call(self.interest_);
-    if (!self.ended()) self.start();
-  }
-
-  const Interest interest_;
 };
 
 // Work for a thread of libuv's pool. The threads (four, or UV_THREADPOOL_SIZE) are made at first
@@ -141,6 +97,7 @@ struct EventLoop::Impl {
   uv_async_t wake{};       // Of another thread.
   uv_idle_t go_on{};       // Active when the next turn is to come at once: no wait, no eventfd.
   uv_poll_t alarm{};       // On `alarm_clock`, which rings for the first deadline of all.
+  uv_poll_t ready{};       // On `watches`.
   uv_prepare_t prepare{};  // Sets the alarm, once a turn, just before the loop waits.
   int alarm_clock = -1;    // A timerfd: libuv's timers know whole milliseconds only.
   const Clock& clock;
@@ -155,12 +112,13 @@ struct EventLoop::Impl {
 
   // A watch may outlive its loop: its Registration then finds `live` gone.
   std::shared_ptr<Impl*> live = std::make_shared<Impl*>(this);
-  std::unordered_set<Watched*> watches;
+  std::unordered_set<WatchedSignal*> signals;
   std::unordered_set<BlockingWork*> blocking;
   bool ends = false;
 
   Turn turn;
   TurnHook* hook = nullptr;
+  DescriptorWatches watches;  // Ends first: what it drops may use the rest.
 
   explicit Impl(const Clock& a_clock);
   ~Impl();
@@ -174,8 +132,6 @@ struct EventLoop::Impl {
   void do_not_wait();
   void run_posted();
   void post(std::function<void()> function);
-
-  Watch keep(Watched* watched);
 };
 
 namespace {
@@ -208,13 +164,20 @@ EventLoop::Impl::Impl(const Clock& a_clock) : clock(a_clock) {
   alarm_clock = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   check(alarm_clock < 0 ? -errno : 0, "timerfd_create");
   check(uv_poll_init(&loop, &alarm, alarm_clock), "uv_poll_init");
+  check(uv_poll_init(&loop, &ready, watches.descriptor()), "uv_poll_init");
   check(uv_prepare_init(&loop, &prepare), "uv_prepare_init");
-  wake.data = go_on.data = alarm.data = prepare.data = this;
+  wake.data = go_on.data = alarm.data = ready.data = prepare.data = this;
   check(uv_poll_start(&alarm, UV_READABLE,
                       [](uv_poll_t* handle, int, int) noexcept {
                         static_cast<Impl*>(handle->data)->on_alarm();
                       }),
         "uv_poll_start");
+  const auto on_ready = [](uv_poll_t* handle, int, int) noexcept {
+    auto& impl = *static_cast<Impl*>(handle->data);
+    impl.turn.begin();
+    impl.watches.tell();
+  };
+  check(uv_poll_start(&ready, UV_READABLE, on_ready), "uv_poll_start");
   check(uv_prepare_start(&prepare,
                          [](uv_prepare_t* handle) noexcept {
                            static_cast<Impl*>(handle->data)->prepare_to_wait();
@@ -225,11 +188,12 @@ EventLoop::Impl::Impl(const Clock& a_clock) : clock(a_clock) {
 EventLoop::Impl::~Impl() {
   ends = true;
   live.reset();
-  for (Watched* watched : std::exchange(watches, {})) watched->end();
+  for (WatchedSignal* watched : std::exchange(signals, {})) watched->end();
   for (BlockingWork* work : blocking) uv_cancel(reinterpret_cast<uv_req_t*>(&work->request));
   uv_close(reinterpret_cast<uv_handle_t*>(&wake), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&go_on), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&alarm), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&ready), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&prepare), nullptr);
   uv_run(&loop, UV_RUN_DEFAULT);  // Until every handle is closed and running work has ended.
   check(uv_loop_close(&loop), "uv_loop_close");
@@ -303,16 +267,6 @@ void EventLoop::Impl::run_posted() {
   posted.drain([](std::function<void()>&& function) { function(); });
 }
 
-Watch EventLoop::Impl::keep(Watched* watched) {
-  watches.insert(watched);
-  return Watch([watched, weak = std::weak_ptr<Impl*>(live)] {
-    const auto impl = weak.lock();
-    if (!impl) return;  // The loop has ended, and this watch with it.
-    (*impl)->watches.erase(watched);
-    watched->end();
-  });
-}
-
 EventLoop::EventLoop(const Clock& clock) : clock_(clock), impl_(std::make_unique<Impl>(clock)) {}
 EventLoop::~EventLoop() = default;
 
@@ -361,14 +315,7 @@ Watch EventLoop::watch(int descriptor, Interest interest, std::function<void(Int
 Result<Watch> EventLoop::try_watch(int descriptor, Interest interest,
                                    std::function<void(Interest)> on_ready) {
   UNIRUN_REQUIRE(on_ready != nullptr && !impl_->ends);
-  auto watched = std::make_unique<WatchedDescriptor>(std::move(on_ready), interest);
-  if (const int error = uv_poll_init(&impl_->loop, &watched->handle, descriptor); error < 0) {
-    return Error{Errc::system,
-                 "watch descriptor " + std::to_string(descriptor) +
-                     " (an open one, one watch each, and no regular file): " + uv_strerror(error)};
-  }
-  watched->start();
-  return impl_->keep(watched.release());
+  return impl_->watches.add(descriptor, interest, std::move(on_ready));
 }
 
 Watch EventLoop::watch_signal(int signal_number, std::function<void()> on_signal) {
@@ -379,7 +326,13 @@ Watch EventLoop::watch_signal(int signal_number, std::function<void()> on_signal
     static_cast<WatchedSignal*>(handle->data)->call();
   };
   check(uv_signal_start(&watched->handle, on_event, signal_number), "watch a signal");
-  return impl_->keep(watched);
+  impl_->signals.insert(watched);
+  return Watch([watched, weak = std::weak_ptr<Impl*>(impl_->live)] {
+    const auto impl = weak.lock();
+    if (!impl) return;  // The loop has ended, and this watch with it.
+    (*impl)->signals.erase(watched);
+    watched->end();
+  });
 }
 
 void EventLoop::run_blocking(std::function<void()> work, std::function<void()> done) {
