@@ -180,13 +180,14 @@ Status Host::Impl::start() {
     let_go();
     return listening.error();
   }
+  open_journal();  // On its thread, while we look for what a dead host has left.
   if (Status opened = open_executors(); !opened) {
     if (*listening >= 0) ::close(*listening);
     let_go();
     return opened;
   }
   started_at_ = loop_.clock().now();
-  open_journal();
+  journal_->start();
   const Environment environment{loop_.clock(), loop_, random_, events_, executors_, runs_};
   tree_ = std::make_unique<SupervisionTree>(
       environment, std::shared_ptr<const SupervisorSpec>(config_, &config_->root));
@@ -267,7 +268,6 @@ void Host::Impl::open_journal() {
   JournalOptions options;
   if (options_.journal && config_->journal_file) options.file = *config_->journal_file;
   journal_ = std::make_unique<Journal>(loop_, events_, options);
-  journal_->start();
 }
 
 void Host::Impl::open_doors(int listening) {

@@ -16,8 +16,8 @@ namespace unirun {
 
 struct ProcessSet {
   virtual ~ProcessSet() = default;
-  // Is this living process one of those that are to end?
-  [[nodiscard]] virtual Found contains(const ProcessEntry& entry) const = 0;
+  // Is this process one of those that are to end? The dead are passed over anyway.
+  [[nodiscard]] virtual Found contains(pid_t pid) const = 0;
 };
 
 // A killed process is listed until it has given its memory back: wait that long before looking

@@ -58,9 +58,9 @@ std::vector<std::string> places_of(const std::string& program) {
 
 class LeftBehind final : public ProcessSet {
  public:
-  [[nodiscard]] Found contains(const ProcessEntry& entry) const override {
+  [[nodiscard]] Found contains(pid_t pid) const override {
     char text[HostMark::max_text];
-    const Found found = read_environment(entry.pid, host_mark_variable, text, sizeof text);
+    const Found found = read_environment(pid, host_mark_variable, text, sizeof text);
     if (found != Found::yes) return found;
     HostMark mark;
     const bool left_behind = HostMark::parse(text, mark) && mark.user == user_ &&

@@ -29,12 +29,12 @@ class Marked final : public unirun::ProcessSet {
  public:
   explicit Marked(const char* mark) : mark_(mark) {}
 
-  [[nodiscard]] unirun::Found contains(const unirun::ProcessEntry& entry) const override {
+  [[nodiscard]] unirun::Found contains(pid_t pid) const override {
     using unirun::Found;
-    if (entry.pid == ::getpid()) return Found::no;
+    if (pid == ::getpid()) return Found::no;
     char mark[unirun::HostMark::max_text];
     const Found found =
-        unirun::read_environment(entry.pid, unirun::host_mark_variable, mark, sizeof mark);
+        unirun::read_environment(pid, unirun::host_mark_variable, mark, sizeof mark);
     if (found != Found::yes) return found;
     return std::strcmp(mark, mark_) == 0 ? Found::yes : Found::no;
   }

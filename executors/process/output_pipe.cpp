@@ -1,6 +1,6 @@
 #include "executors/process/output_pipe.h"
 
-#include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <utility>
@@ -13,8 +13,6 @@ OutputPipe::OutputPipe(UniqueFd pipe, RunId run, OutputStream stream,
 
 void OutputPipe::begin(EventLoop& loop, Owner& owner) {
   owner_ = &owner;
-  // Our end only: a program expects to wait when it writes.
-  ::fcntl(pipe_.get(), F_SETFL, O_NONBLOCK);
   // One read a turn: a service that prints without end takes its turn like all others.
   watch_ = loop.watch(pipe_.get(), Interest::readable, [this](Interest) { on_readable(); });
 }

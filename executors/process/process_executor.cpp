@@ -105,6 +105,7 @@ struct ProcessExecutor::Impl final : ProcessRun::Owner {
   void finish_burials();
 
   void raise_open_files();
+  void tell_of_leftovers(std::uint64_t count);
   [[nodiscard]] Status watch_child_signal();
 
   const ProcessExecutorOptions options;
@@ -119,6 +120,7 @@ struct ProcessExecutor::Impl final : ProcessRun::Owner {
   std::unordered_map<std::uint64_t, OpenPipes> lingering;  // By number.
   UniqueFd child_signals;
   Watch child_signal;
+  TimerId telling_of_leftovers = TimerId::none;
   StraySweeper sweeper;
   std::unique_ptr<Guard> guard;
 };
@@ -129,6 +131,14 @@ void ProcessExecutor::Impl::raise_open_files() {
   if (limit.rlim_cur == limit.rlim_max) return;
   const rlimit raised{limit.rlim_max, limit.rlim_max};
   if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) world.open_files = limit;
+}
+
+// When the loop runs: whoever is to hear of it may not listen before, and numbers no event yet.
+void ProcessExecutor::Impl::tell_of_leftovers(std::uint64_t count) {
+  telling_of_leftovers = world.loop.start_timer(world.loop.clock().now(), [this, count] {
+    telling_of_leftovers = TimerId::none;
+    world.bus.publish({}, StraysKilled{count});
+  });
 }
 
 // For adopted children only; ours have a pidfd. By a descriptor, for a handler would run in the
@@ -228,6 +238,7 @@ ProcessExecutor::ProcessExecutor(EventLoop& loop, EventBus& bus, OutputStore& ou
 // The runs first (each kills its group and waits for its end), the guard last: it looks for what
 // is left.
 ProcessExecutor::~ProcessExecutor() {
+  impl_->world.loop.cancel_timer(impl_->telling_of_leftovers);
   impl_->child_signal.reset();
   for (const auto& [id, run] : impl_->runs) run->kill();  // All, before any is waited for.
   impl_->runs.clear();
@@ -251,9 +262,7 @@ Status ProcessExecutor::start() {
   if (impl_->options.sole_parent) {
     if (Status watched = impl_->watch_child_signal(); !watched) return watched;
   }
-  if (const std::uint64_t left = finish_leftovers(); left > 0) {
-    impl_->world.bus.publish({}, StraysKilled{left});
-  }
+  if (const std::uint64_t left = finish_leftovers(); left > 0) impl_->tell_of_leftovers(left);
   if (!impl_->options.with_guard) return {};
   impl_->guard =
       std::make_unique<Guard>(loop, impl_->world.bus, impl_->world.spawner, impl_->world.children,

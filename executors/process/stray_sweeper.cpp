@@ -48,7 +48,7 @@ struct StraySweeper::Sweep final : ProcessSet {
     return launch <= launches.last &&
            !std::binary_search(launches.live.begin(), launches.live.end(), launch);
   }
-  [[nodiscard]] Found contains(const ProcessEntry& entry) const override;
+  [[nodiscard]] Found contains(pid_t pid) const override;
 
   void work();
   [[nodiscard]] bool pass();
@@ -67,10 +67,10 @@ Found StraySweeper::Sweep::find_launch(pid_t pid, std::uint64_t& launch) const {
   return error == std::errc{} && *end == '\0' ? Found::yes : Found::no;
 }
 
-Found StraySweeper::Sweep::contains(const ProcessEntry& entry) const {
-  if (entry.pid == host || known.count(entry.pid) > 0) return Found::no;
+Found StraySweeper::Sweep::contains(pid_t pid) const {
+  if (pid == host || known.count(pid) > 0) return Found::no;
   std::uint64_t launch = 0;
-  const Found found = find_launch(entry.pid, launch);
+  const Found found = find_launch(pid, launch);
   if (found != Found::yes) return found;
   return is_over(launch) ? Found::yes : Found::no;
 }

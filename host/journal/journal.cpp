@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <csignal>
 #include <cstdio>
+#include <future>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -32,15 +34,17 @@ class Journal::Writer : public std::enable_shared_from_this<Writer> {
 
   // ---- Called on the loop ----
 
-  // The sequence to go on from. Nothing runs on the thread yet.
-  std::uint64_t open() {
-    open_file();
-    if (!file_writable_) open_memory();
-    return last_sequence();
-  }
   void start_thread() {
-    thread_ = std::thread([this] { run(); });
+    thread_ = std::thread([this] {
+      sigset_t all;
+      ::sigfillset(&all);
+      ::pthread_sigmask(SIG_SETMASK, &all, nullptr);  // They are the loop's.
+      opened_.set_value(open());
+      run();
+    });
   }
+  // The sequence to go on from, once the thread has opened the file.
+  std::uint64_t wait_until_open() { return opened_.get_future().get(); }
   void close() {
     {
       const std::lock_guard lock(mutex_);
@@ -86,6 +90,7 @@ class Journal::Writer : public std::enable_shared_from_this<Writer> {
   [[nodiscard]] bool has_room(std::size_t count, std::size_t bytes) const {
     return count == 0 || (count < options_.queue && bytes <= bytes_for(options_.queue));
   }
+  std::uint64_t open();
   void run();
   Inbox wait(bool& closing);
   void write(const JournalDatabase::Batch& batch);
@@ -105,6 +110,7 @@ class Journal::Writer : public std::enable_shared_from_this<Writer> {
   const JournalOptions options_;
   std::shared_ptr<bool> attached_ = std::make_shared<bool>(true);  // Until close().
   std::thread thread_;
+  std::promise<std::uint64_t> opened_;
 
   std::mutex mutex_;
   std::condition_variable arrived_;
@@ -180,6 +186,12 @@ Journal::Writer::Inbox Journal::Writer::wait(bool& closing) {
   sleeping_ = false;
   closing = closing_;
   return std::exchange(inbox_, {});
+}
+
+std::uint64_t Journal::Writer::open() {
+  open_file();
+  if (!file_writable_) open_memory();
+  return last_sequence();
 }
 
 void Journal::Writer::run() {
@@ -342,7 +354,9 @@ Result<nlohmann::json> Journal::Writer::deaths(const std::string& path, std::siz
 }
 
 Journal::Journal(EventLoop& loop, EventBus& bus, JournalOptions options)
-    : loop_(loop), bus_(bus), writer_(std::make_shared<Writer>(loop, bus, std::move(options))) {}
+    : loop_(loop), bus_(bus), writer_(std::make_shared<Writer>(loop, bus, std::move(options))) {
+  writer_->start_thread();
+}
 
 Journal::~Journal() {
   subscription_.reset();
@@ -350,8 +364,7 @@ Journal::~Journal() {
 }
 
 void Journal::start() {
-  bus_.continue_after(writer_->open());
-  writer_->start_thread();
+  bus_.continue_after(writer_->wait_until_open());
   subscription_ = bus_.subscribe(
       EventKinds::all(), [this](const Event& event) { writer_->add(event); }, "journal");
 }

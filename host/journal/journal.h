@@ -40,14 +40,14 @@ class Journal {
  public:
   using Rows = std::vector<nlohmann::json>;
 
-  // Both outlive the journal.
+  // Begins to open the file, on a thread. Both outlive the journal.
   Journal(EventLoop& loop, EventBus& bus, JournalOptions options);
   ~Journal();  // Writes what has come, and waits for that.
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
-  // Opens the file and lets the bus continue its sequence, then records. A file that cannot be
-  // used is a Warning. Blocks for the opening. REQUIRES: nothing published yet.
+  // Lets the bus continue the sequence of the file, then records. A file that cannot be used is a
+  // Warning. Blocks until the file is open. REQUIRES: nothing published yet.
   void start();
 
   // Keeps this record; one with the same sequence takes the place of the earlier one.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 from real_host import RealHost, eventually, tree
@@ -40,6 +42,27 @@ def test_killed_at_a_random_moment(rounds: int) -> None:
         assert first["sequence"] > last_sequence + rounds  # It went on counting.
         history = host.ask("GET", "/v1/events?limit=10000")["events"]
         assert sum(event["event"] == "host_started" for event in history) >= 2
+        host.send(signal.SIGTERM)
+        assert host.wait() == 0
+        assert not host.processes()
+
+
+def test_what_a_host_killed_with_its_guard_left_is_ended_and_told_by_the_next() -> None:
+    left_behind = tree({"id": "family", "command": ["sh", "-c", "setsid sleep 1000 & exec sleep 1000"]})
+    with RealHost() as host:
+        host.start(left_behind)
+        host.wait_for("supervisor_started", "s")
+        assert host.process is not None
+        children = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children").read_text().split()
+        guards = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "unirun-guard\n"]
+        assert len(guards) == 1
+        os.kill(guards[0], signal.SIGKILL)
+        host.kill()
+        assert host.processes()
+        host.start(left_behind)
+        host.wait_for("strays_killed")
+        assert host.events[0]["event"] == "host_started"
+        host.wait_for("supervisor_started", "s")
         host.send(signal.SIGTERM)
         assert host.wait() == 0
         assert not host.processes()
