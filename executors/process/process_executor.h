@@ -71,8 +71,9 @@ class ProcessExecutor final : public Executor {
   ProcessExecutor& operator=(const ProcessExecutor&) = delete;
 
   // Makes this process a sub-reaper, raises its limit of descriptors, kills what an earlier host
-  // of this user left behind together with its guard (told when the loop runs), and starts the guard.
-  // Call once, before the first launch; takes some milliseconds. Errors: the guard's program cannot be found or run.
+  // of this user left behind together with its guard (told when the loop runs), and starts the
+  // guard. Call once, before the first launch; takes some milliseconds. Errors: the guard's program
+  // cannot be found or run.
   [[nodiscard]] Status start();
 
   [[nodiscard]] LaunchOutcome launch(const Launch& launch, RunObserver& observer) override;

@@ -103,14 +103,67 @@ bool die_with_host(pid_t helper, pid_t host) {
   return ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && ::getppid() == host;
 }
 
-// fork(launch, run) -> (pid, pidfd); (0, -1) in the worker, which then has a group, marks and a
-// death signal of its own.
+// A worker's descriptors, from where they arrived to the places that they are known by; and those
+// that are the template's alone.
+struct Descriptors {
+  std::array<int, max_descriptors> sources{};
+  std::array<int, max_descriptors> places{};
+  std::size_t count = 0;
+  std::array<int, max_descriptors> closing{};
+  std::size_t closing_count = 0;
+
+  void take_places() const {
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool is_standard = places[i] <= STDERR_FILENO;
+      ::dup3(sources[i], places[i], is_standard ? 0 : O_CLOEXEC);
+      ::close(sources[i]);
+      if (!is_standard) ::fcntl(places[i], F_SETFL, O_NONBLOCK);  // As Channel wants it.
+    }
+    for (std::size_t i = 0; i < closing_count; ++i) ::close(closing[i]);
+  }
+};
+
+bool take_numbers(PyObject* list, std::array<int, max_descriptors>& into, std::size_t& count) {
+  count = static_cast<std::size_t>(PyList_GET_SIZE(list));
+  if (count > into.size()) {
+    PyErr_SetString(PyExc_ValueError, "too many descriptors");
+    return false;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    into[i] = static_cast<int>(PyLong_AsLong(PyList_GET_ITEM(list, static_cast<Py_ssize_t>(i))));
+    if (into[i] < 0) {
+      if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_ValueError, "not a descriptor");
+      return false;
+    }
+  }
+  return true;
+}
+
+// fork(launch, run, descriptors, places, closing) -> (pid, pidfd); (0, -1) in the worker, which
+// then has a group, marks, a death signal, and its descriptors in their places. All of that is done
+// here, for each page that Python touches in the worker is copied first (2 us and more).
 PyObject* fork_worker(PyObject*, PyObject* arguments) {
   const char* launch = nullptr;
   const char* run = nullptr;
   Py_ssize_t launch_length = 0;
   Py_ssize_t run_length = 0;
-  if (PyArg_ParseTuple(arguments, "s#s#", &launch, &launch_length, &run, &run_length) == 0) {
+  PyObject* sources = nullptr;
+  PyObject* places = nullptr;
+  PyObject* closing = nullptr;
+  if (PyArg_ParseTuple(arguments, "s#s#O!O!O!", &launch, &launch_length, &run, &run_length,
+                       &PyList_Type, &sources, &PyList_Type, &places, &PyList_Type,
+                       &closing) == 0) {
+    return nullptr;
+  }
+  Descriptors descriptors;
+  std::size_t place_count = 0;
+  if (!take_numbers(sources, descriptors.sources, descriptors.count) ||
+      !take_numbers(places, descriptors.places, place_count) ||
+      !take_numbers(closing, descriptors.closing, descriptors.closing_count)) {
+    return nullptr;
+  }
+  if (place_count != descriptors.count) {
+    PyErr_SetString(PyExc_ValueError, "a place for each descriptor");
     return nullptr;
   }
   const pid_t host = ::getppid();
@@ -136,6 +189,7 @@ PyObject* fork_worker(PyObject*, PyObject* arguments) {
     ::setpgid(0, 0);
     launch_mark.write(launch, static_cast<std::size_t>(launch_length));
     run_mark.write(run, static_cast<std::size_t>(run_length));
+    descriptors.take_places();
     if (!die_with_host(self, host)) ::_exit(1);
     PyOS_AfterFork_Child();
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);

@@ -3,8 +3,11 @@
 def find_marks() -> bool:
     """Find the host's marks in the environment block of this process; False if it has none."""
 
-def fork(launch: str, run: str) -> tuple[int, int]:
-    """Fork a child of the *host*: its pid and a pidfd, or ``(0, -1)`` in the child."""
+def fork(launch: str, run: str, descriptors: list[int], places: list[int], closing: list[int]) -> tuple[int, int]:
+    """Fork a child of the *host*: its pid and a pidfd, or ``(0, -1)`` in the child.
+
+    In the child ``descriptors`` have moved to their ``places``, and ``closing`` are closed.
+    """
 
 def receive(channel: int) -> tuple[bytes, list[int]]:
     """Wait for the next packet and its descriptors; empty once the host is gone."""

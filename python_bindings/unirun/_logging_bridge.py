@@ -23,6 +23,8 @@ MAX_MESSAGE_CHARACTERS = 64 << 10
 MAX_EXTRA = 50  # Members, and characters of each.
 MAX_EXTRA_CHARACTERS = 4 << 10
 
+DEFAULT_LEVEL = "info"
+
 _known: set[str] = set()  # What every record has.
 
 
@@ -32,6 +34,15 @@ def install(channel: Channel, level: str) -> None:
         attach(channel.send, level)
     else:
         sys.meta_path.insert(0, _WhenImported(channel, level))
+
+
+def set_level(level: str) -> None:
+    """Send records from ``level`` on. To be called once, and only where another was installed."""
+    if logging := sys.modules.get("logging"):
+        logging.getLogger().setLevel(level.upper())  # Looks at every logger that there is.
+    for finder in sys.meta_path:
+        if isinstance(finder, _WhenImported):
+            finder.level = level
 
 
 def attach(
@@ -98,7 +109,7 @@ class _WhenImported:
 
     def __init__(self, channel: Channel, level: str) -> None:
         self._channel = channel
-        self._level = level
+        self.level = level
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -109,7 +120,7 @@ class _WhenImported:
         for finder in sys.meta_path:
             spec = finder.find_spec(name, path, target)
             if spec is not None and spec.loader is not None:
-                spec.loader = _ThenAttach(spec.loader, self._channel, self._level)  # type: ignore[assignment]
+                spec.loader = _ThenAttach(spec.loader, self._channel, self.level)  # type: ignore[assignment]
                 return spec
         return None
 

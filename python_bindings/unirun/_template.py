@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, NoReturn
 
-    RunWorker = Callable[[Channel, int | None, Callable[[], None] | None], int]
+    from unirun.worker import Worker
 
 MAX_TEXT_CHARACTERS = 16 << 10  # Of a packet to the host: the beginning is kept.
 
@@ -34,7 +34,7 @@ class Unable(Exception):
         self.for_good = for_good
 
 
-def serve(channel: int, board: int | None, run_worker: RunWorker) -> int:
+def serve(channel: int, board: int | None, make_worker: type[Worker]) -> int:
     """Fork workers until the host is gone. Returns in a worker, with its exit code."""
     try:
         from unirun import _forking
@@ -43,9 +43,24 @@ def serve(channel: int, board: int | None, run_worker: RunWorker) -> int:
         os.write(channel, dumps({"type": "unable", "text": text, "for_good": True}).encode())
         os._exit(0)
     template = _Template(_forking, channel)
-    order = template.prepare(board)
-    descriptors = _take_places(order, template.descriptors)
-    return _work(_forking, order, descriptors, run_worker)
+    template.prepare(board)
+    places = _Places()
+    worker = make_worker(Channel(places.control), places.faults)
+    worker.set_up()
+    return _work(_forking, template.fork_workers(places), worker)
+
+
+class _Places:
+    """The numbers under which every worker has its own; in the template nothing is there."""
+
+    def __init__(self) -> None:
+        self.control = os.open(os.devnull, os.O_RDWR)
+        self.faults = os.open(os.devnull, os.O_RDWR)
+
+    def of(self, order: dict[str, Any]) -> list[int]:
+        """Where the descriptors of ``order`` go; stdout and stderr keep their numbers."""
+        named = {int(order["control"]): self.control, int(order["faults"]): self.faults}
+        return [named.get(target, target) for target in order["targets"]]
 
 
 class _Template:
@@ -56,10 +71,9 @@ class _Template:
         self._channel = channel
         self._watch = -1
         self._files: dict[str, tuple[int, int, int]] = {}
-        self.descriptors: list[int] = []
 
-    def prepare(self, board: int | None) -> dict[str, Any]:
-        """Import, then fork. Returns in a worker only, with the order that it fulfils."""
+    def prepare(self, board: int | None) -> None:
+        """Import."""
         os.set_inheritable(self._channel, False)
         try:
             if not self._forking.find_marks():
@@ -73,31 +87,32 @@ class _Template:
         except Unable as error:
             self._send({"type": "unable", "text": str(error), "for_good": error.for_good})
             self._leave()
+
+    def fork_workers(self, places: _Places) -> dict[str, Any]:
+        """Fork one after the other. Returns in a worker only, with the order that it fulfils."""
         gc.collect()
         gc.freeze()  # What a collection touches, it copies.
         self._send({"type": "ready"})
         while True:
-            order, self.descriptors = self._receive()
+            order, descriptors = self._receive()
             self._leave_if_changed()
-            if self._fork(order):
+            if self._fork(order, descriptors, places.of(order)):
                 return order
 
-    def _fork(self, order: dict[str, Any]) -> bool:
+    def _fork(self, order: dict[str, Any], descriptors: list[int], places: list[int]) -> bool:
         """Fork one worker. True in the worker."""
         _flush()
+        own = [self._channel] if self._watch < 0 else [self._channel, self._watch]
         try:
-            pid, pidfd = self._forking.fork(order["launch"], order["run"])
+            pid, pidfd = self._forking.fork(order["launch"], order["run"], descriptors, places, own)
         except OSError as error:
             self._send({"type": "refused", "id": order["id"], "text": f"fork: {error.strerror}"})
         else:
             if pid == 0:
-                os.close(self._channel)
-                if self._watch >= 0:
-                    os.close(self._watch)
                 return True
             self._send({"type": "forked", "id": order["id"], "pid": pid}, pidfd)
             os.close(pidfd)
-        for descriptor in self.descriptors:
+        for descriptor in descriptors:
             os.close(descriptor)
         return False
 
@@ -189,35 +204,21 @@ class _Template:
 # ---- In the worker ----
 
 
-def _take_places(order: dict[str, Any], descriptors: list[int]) -> dict[str, int]:
-    """Stdout and stderr under their numbers; the others, by the names they have in the order."""
-    named = {}
-    for target, descriptor in zip(order["targets"], descriptors, strict=True):
-        if target <= 2:
-            os.dup2(descriptor, target)
-            os.close(descriptor)
-        else:
-            named[str(target)] = descriptor
-    return {name: named[order[name]] for name in ("control", "faults")}
-
-
-def _work(forking: Any, order: dict[str, Any], descriptors: dict[str, int], run_worker: RunWorker) -> int:
+def _work(forking: Any, order: dict[str, Any], worker: Worker) -> int:
     os.environ.update(order["environment"], UNIRUN_LAUNCH=order["launch"], UNIRUN_RUN=order["run"])
     _reseed()
-    channel = Channel(descriptors["control"])
     target, place = order["standby_for"], order["place"]
     if target:
         try:
             _target.load(target)
         except BaseException:
             return 1  # A worker that is not in reserve will say why.
-
-    def wait() -> None:
+    if target or place is not None:
+        worker.rehearse()
         if place is not None:
             forking.hold(place)
-        channel.send({"type": "waiting"})
-
-    return run_worker(channel, descriptors["faults"], wait if target or place is not None else None)
+        worker.say_waiting()
+    return worker.run()
 
 
 def _reseed() -> None:

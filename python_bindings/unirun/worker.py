@@ -17,10 +17,9 @@ import signal
 import sys
 from _thread import allocate_lock, get_ident, start_new_thread
 
-from unirun import _target
+from unirun import _logging_bridge, _target
 from unirun._channel import Channel
 from unirun._failure import describe
-from unirun._logging_bridge import install as install_logging
 from unirun._metrics import Gathered
 from unirun.cancellation import CancellationToken, Cancelled
 from unirun.service import HEARTBEATS_PER_TIMEOUT, Ignore, ServiceContext
@@ -28,7 +27,7 @@ from unirun.service import HEARTBEATS_PER_TIMEOUT, Ignore, ServiceContext
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
     from types import FrameType
     from typing import Any
 
@@ -56,15 +55,28 @@ class Worker:
         self._begun.acquire()
         self._listens = False
 
+    def set_up(self) -> None:
+        """Do what needs no word from the host; a template does it for all that it forks."""
+        if self._fault_descriptor is not None:
+            os.set_inheritable(self._fault_descriptor, False)
+            faulthandler.enable(file=self._fault_descriptor, all_threads=True)
+        if hasattr(sys.stdout, "reconfigure"):
+            # Line by line, as on a terminal: what a worker printed before it was killed is known.
+            sys.stdout.reconfigure(line_buffering=True)
+        _logging_bridge.install(self._channel, _logging_bridge.DEFAULT_LEVEL)
+
     def rehearse(self) -> None:
-        """Do what does not depend on the first frame, and look at what will be needed then.
+        """Do what can be done before the first frame, and look at what will be needed then.
 
         What a forked process has not touched yet costs it a page fault each; a standby has the time.
         """
         self._listen()
         context = ServiceContext(config={}, heartbeat=1.0, cancellation=CancellationToken())
         _target.bind(lambda _context: None, "rehearsal", context, on_loop=False)
-        install_logging(self._channel, "info")
+
+    def say_waiting(self) -> None:
+        """Say that all is done that can be done before the first frame."""
+        self._channel.send({"type": "waiting"})
 
     def run(self) -> int:
         """Run what the first frame says. Returns the exit code; `SystemExit` passes through."""
@@ -76,7 +88,9 @@ class Worker:
                 os.environ["UNIRUN_RUN"] = run
             if not self._listens:
                 self._listen()
-                install_logging(self._channel, start.get("log_level") or "info")
+            level = start.get("log_level") or _logging_bridge.DEFAULT_LEVEL
+            if level != _logging_bridge.DEFAULT_LEVEL:
+                _logging_bridge.set_level(level)
             self._begun.release()
             self._serve(start)
         except Cancelled:
@@ -244,7 +258,7 @@ def main() -> int:
         from unirun import _template
 
         board = os.environ.pop("UNIRUN_BOARD_FD", None)
-        return _template.serve(int(text), int(board) if board else None, run_worker)
+        return _template.serve(int(text), int(board) if board else None, Worker)
     try:
         channel = Channel(int(os.environ.pop("UNIRUN_CONTROL_FD")))
     except (KeyError, ValueError, OSError) as error:
@@ -256,24 +270,8 @@ def main() -> int:
         )
         return EXIT_USAGE
     fault_text = os.environ.pop("UNIRUN_FAULT_FD", None)
-    return run_worker(channel, int(fault_text) if fault_text else None)
-
-
-def run_worker(channel: Channel, fault_descriptor: int | None, until: Callable[[], None] | None = None) -> int:
-    """Run one service, which ``channel`` names. Returns the exit code.
-
-    ``until``, if given, is called when all that can be done before the first frame has been done.
-    """
-    if fault_descriptor is not None:
-        os.set_inheritable(fault_descriptor, False)
-        faulthandler.enable(file=fault_descriptor, all_threads=True)
-    if hasattr(sys.stdout, "reconfigure"):
-        # Line by line, as on a terminal: what a worker printed before it was killed is known.
-        sys.stdout.reconfigure(line_buffering=True)
-    worker = Worker(channel, fault_descriptor)
-    if until is not None:
-        worker.rehearse()
-        until()
+    worker = Worker(channel, int(fault_text) if fault_text else None)
+    worker.set_up()
     return worker.run()
 
 

@@ -138,7 +138,7 @@ std::vector<pid_t> children_named(pid_t parent, const std::string& name) {
 }
 
 // The guards of this very world: one of an earlier test may still be on its way out.
-std::vector<pid_t> guards_of(const World& world) {
+std::vector<pid_t> guards_now(const World& world) {
   std::vector<pid_t> guards = children_named(::getpid(), "unirun-guard");
   const auto is_foreign = [mark = world.executor->host_mark()](pid_t guard) {
     const std::string arguments = content_of("/proc/" + std::to_string(guard) + "/cmdline");
@@ -146,6 +146,12 @@ std::vector<pid_t> guards_of(const World& world) {
   };
   guards.erase(std::remove_if(guards.begin(), guards.end(), is_foreign), guards.end());
   return guards;
+}
+
+// A parent is let go before its child's exec has given the child its name and its arguments.
+pid_t guard_of(const World& world) {
+  REQUIRE(eventually([&] { return guards_now(world).size() == 1; }));
+  return guards_now(world).at(0);
 }
 
 void no_survivors(const std::string& user, const std::string& ending, const std::string& kinds) {
@@ -259,13 +265,12 @@ TEST_CASE("one that is for ever in the midst of an exec is found all the same") 
 
 TEST_CASE("a guard that is killed is started again, with a warning") {
   World world;
-  const auto first = guards_of(world);
-  REQUIRE(first.size() == 1);
-  ::kill(first.front(), SIGKILL);
+  const pid_t first = guard_of(world);
+  ::kill(first, SIGKILL);
   REQUIRE(world.wait_until([&] { return world.count(EventKind::warning) > 0; }));
   REQUIRE(world.wait_until([&] {
-    const auto now = guards_of(world);
-    return now.size() == 1 && now != first;
+    const auto now = guards_now(world);
+    return now.size() == 1 && now.front() != first;
   }));
 }
 
@@ -273,14 +278,14 @@ TEST_CASE("the guard goes when its host says goodbye") {
   pid_t guard = 0;
   {
     const World world;
-    guard = guards_of(world).at(0);
+    guard = guard_of(world);
   }
   CHECK(::kill(guard, 0) < 0);
 }
 
 TEST_CASE("a guard that has nothing left to look for goes at the end of the drain, and for good") {
   World world;
-  const pid_t guard = guards_of(world).at(0);
+  const pid_t guard = guard_of(world);
   CHECK(world.end_of({"true"}).kind == ExitKind::normal);
   world.drain();
   CHECK(world.wait_until([&] {
