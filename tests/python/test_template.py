@@ -80,6 +80,11 @@ def templates() -> list[int]:
     return [pid for pid in workers() if is_template(pid)]
 
 
+def listens(pid: int) -> bool:
+    """Whether a worker has nothing to do but wait for the host's word."""
+    return "poll" in Path(f"/proc/{pid}/wchan").read_text()
+
+
 def pid_of(recorder: Recorder, path: str, count: int = 1) -> int:
     started = recorder.wait_for(events.ServiceStarted, path, count)
     assert started.pid > 1, started  # It will be killed, and 0 would be ourselves.
@@ -294,7 +299,10 @@ def test_a_standby_takes_over(make_host: MakeHost, after: Literal["death", "reap
         standbys = eventually(lambda: (found := set(workers()) - {first, *templates()}) and len(found) == 2 and found)
         assert standbys
         assert lines(host, "tree/w").count("to stderr") == 1  # They wait.
-        time.sleep(0.3)  # Until they have imported; a standby that does not wait yet is not taken.
+        # One that does not wait yet is not taken: until they have said so, and two turns of the loop later.
+        assert eventually(lambda: all(map(listens, standbys)))
+        for _ in range(2):
+            host["tree"].which_children()
         os.kill(first, signal.SIGKILL)
         second = pid_of(recorder, "tree/w", 2)
         assert second in standbys
