@@ -205,7 +205,10 @@ class _Template:
 
 
 def _work(forking: Any, order: dict[str, Any], worker: Worker) -> int:
-    os.environ.update(order["environment"], UNIRUN_LAUNCH=order["launch"], UNIRUN_RUN=order["run"])
+    for name, value in order["environment"].items():  # update() touches twice as many pages.
+        os.environ[name] = value
+    os.environ["UNIRUN_LAUNCH"] = order["launch"]
+    os.environ["UNIRUN_RUN"] = order["run"]
     _reseed()
     target, place = order["standby_for"], order["place"]
     if target:

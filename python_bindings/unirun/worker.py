@@ -71,6 +71,7 @@ class Worker:
         What a forked process has not touched yet costs it a page fault each; a standby has the time.
         """
         self._listen()
+        self._channel.rehearse({"type": "rehearsal", "config": {}, "arguments": [], "heartbeat": None})
         context = ServiceContext(config={}, heartbeat=1.0, cancellation=CancellationToken())
         _target.bind(lambda _context: None, "rehearsal", context, on_loop=False)
 
