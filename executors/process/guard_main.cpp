@@ -7,12 +7,16 @@
 // found nothing left says so ('n'): then it ends at once. Started by guard.cpp, in a session of its
 // own. Static and small: it must not fall to whatever felled the host.
 
+#include <link.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <initializer_list>
@@ -51,6 +55,20 @@ void ignore_signals() {
   }
 }
 
+// What starting took is not needed while we sleep: code and constants come back by page faults.
+int drop_clean_pages(dl_phdr_info* program, std::size_t, void*) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  for (int i = 0; i < program->dlpi_phnum; ++i) {
+    const auto& segment = program->dlpi_phdr[i];
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
+    const std::uintptr_t begin = program->dlpi_addr + segment.p_vaddr;
+    const std::uintptr_t from = (begin + page - 1) & ~(page - 1);
+    const std::uintptr_t to = (begin + segment.p_memsz) & ~(page - 1);
+    if (from < to) ::madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
+  }
+  return 0;
+}
+
 void wait_for_the_end_of_the_host() {
   pollfd descriptors[] = {{host_pidfd, POLLIN, 0}, {goodbye_pipe, POLLIN, 0}};
   while (::poll(descriptors, 2, -1) < 0 && errno == EINTR) {
@@ -72,6 +90,7 @@ int main(int argc, char** argv) {
   }
   ignore_signals();
   ::prctl(PR_SET_NAME, "unirun-guard");
+  ::dl_iterate_phdr(drop_clean_pages, nullptr);
   wait_for_the_end_of_the_host();
   if (!nothing_is_left()) unirun::exterminate(Marked(argv[1]));
   return 0;

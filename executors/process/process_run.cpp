@@ -76,9 +76,9 @@ ProcessRun::~ProcessRun() {
 Status ProcessRun::prepare() {
   auto request = plan_spawn(launch_, world_);
   if (!request) return request.error();
-  request_ = std::move(*request);
+  request_ = std::make_unique<SpawnRequest>(std::move(*request));
   told_start_ = false;
-  if (const Status opened = channels_.open(request_); !opened) return opened.error();
+  if (const Status opened = channels_.open(*request_); !opened) return opened.error();
   return {};
 }
 
@@ -119,7 +119,7 @@ LaunchOutcome ProcessRun::outcome_of_start() {
 }
 
 Status ProcessRun::spawn_fresh() {
-  auto process = world_.spawner.spawn(request_);
+  auto process = world_.spawner.spawn(*request_);
   if (!process) return process.error();
   begin(std::move(*process));
   return {};
@@ -136,10 +136,10 @@ bool ProcessRun::start_from_template() {
   WorkerTemplate::Order order;
   nlohmann::json own;
   template_ =
-      world_.templates->find(plan_template(launch_, request_, own), path(), channels_.output());
+      world_.templates->find(plan_template(launch_, *request_, own), path(), channels_.output());
   if (spec().standby > 0 && world_.deaths != nullptr) place_ = world_.deaths->take();
   std::vector<int> targets;
-  for (const DescriptorMove& move : request_.descriptors) {
+  for (const DescriptorMove& move : request_->descriptors) {
     order.descriptors.push_back(move.source);
     targets.push_back(move.target);
   }
@@ -149,8 +149,8 @@ bool ProcessRun::start_from_template() {
       {"launch", std::to_string(number_)},
       {"run", std::to_string(static_cast<std::uint64_t>(id()))},
       {"targets", targets},
-      {"control", request_.environment.get("UNIRUN_CONTROL_FD")},
-      {"faults", request_.environment.get("UNIRUN_FAULT_FD")},
+      {"control", request_->environment.get("UNIRUN_CONTROL_FD")},
+      {"faults", request_->environment.get("UNIRUN_FAULT_FD")},
       {"place", place_ ? nlohmann::json(*place_) : nlohmann::json()},
       {"standby_for", is_standby() ? nlohmann::json(std::get<PythonTarget>(spec().target).target)
                                    : nlohmann::json()},
@@ -223,18 +223,18 @@ LaunchOutcome ProcessRun::begin_as(RunId run, RunObserver& observer) {
 // ---- Alive ----
 
 void ProcessRun::begin(SpawnedProcess process) {
-  const SpawnRequest request = std::exchange(request_, {});
+  const std::unique_ptr<SpawnRequest> request = std::move(request_);
   pid_ = process.pid;
   pidfd_ = std::move(process.pidfd);
   alive_ = true;
   world_.children.insert(pid_);
   death_ = world_.loop.watch(pidfd_.get(), Interest::readable, [this](Interest) { on_died(); });
-  channels_.begin(pid_, request.credentials.user.value_or(::geteuid()), number_);
+  channels_.begin(pid_, request->credentials.user.value_or(::geteuid()), number_);
   if (is_python() && !is_standby()) send_start_message();
   if (std::holds_alternative<ExecReadiness>(spec().readiness) ||
       std::holds_alternative<ExecLiveness>(spec().liveness)) {
     // A probe's command runs as the service does, in its group; not with its descriptors.
-    auto probe = std::make_shared<SpawnRequest>(request);
+    auto probe = std::make_shared<SpawnRequest>(std::move(*request));
     probe->descriptors.clear();
     probe->process_group = pid_;
     for (const char* name :

@@ -134,7 +134,7 @@ class ProcessRun final : private ProcessChannels::Owner {
   std::uint64_t number_;
 
   // Until there is a process.
-  SpawnRequest request_;
+  std::unique_ptr<SpawnRequest> request_;
   WorkerTemplate::OrderId order_ = 0;
   TimerId early_end_ = TimerId::none;
 
