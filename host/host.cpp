@@ -274,9 +274,10 @@ void Host::Impl::open_doors(int listening) {
   forensics_ =
       std::make_unique<Forensics>(loop_, events_, output_, *tree_,
                                   [this](const DeathRecord& record) { journal_->record(record); });
-  requests_ = std::make_unique<RequestHandler>(RequestScope{
-      loop_, events_, *tree_, output_, *journal_, metrics_, config_, [this] { return describe(); },
-      [this](std::string cause) { request_stop(std::move(cause)); }});
+  requests_ = std::make_unique<RequestHandler>(
+      RequestScope{loop_, events_, *tree_, output_, *journal_, metrics_, config_,
+                   options_.python_services != nullptr, [this] { return describe(); },
+                   [this](std::string cause) { request_stop(std::move(cause)); }});
   door_.open(*requests_);
   if (listening < 0) return;
   control_ = std::make_unique<ControlServer>(loop_, events_, output_, door_.handle());

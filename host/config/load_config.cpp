@@ -261,6 +261,11 @@ ChildOutcome child_from_json(const json& child, const std::string& supervisor_pa
   outcome.groups = std::move(reader.groups);
   outcome.secrets = reader.services().secrets;
   outcome.faults = faults.take();
+  // It was read as one of a list, which nobody has written.
+  constexpr std::string_view place_in_list = "/0";
+  for (ConfigFault& fault : outcome.faults) {
+    if (fault.pointer.starts_with(place_in_list)) fault.pointer.erase(0, place_in_list.size());
+  }
   return outcome;
 }
 

@@ -154,9 +154,11 @@ void RequestHandler::start_child(const json& arguments, Reply reply) {
   }
   // Reading a spec looks at files, which the loop must not wait for.
   auto parsed = std::make_shared<ChildOutcome>();
+  LoadOptions options;
+  options.python_in_host = scope_.python_in_host;
   scope_.loop.run_blocking(
-      [parsed, child = arguments["child"], supervisor, config = scope_.config] {
-        *parsed = child_from_json(child, supervisor, *config);
+      [parsed, child = arguments["child"], supervisor, config = scope_.config, options] {
+        *parsed = child_from_json(child, supervisor, *config, options);
       },
       [this, parsed, supervisor, reply = std::move(reply), alive = std::weak_ptr<bool>(alive_)] {
         if (alive.lock()) start_parsed(supervisor, *parsed, reply);

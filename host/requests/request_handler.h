@@ -39,6 +39,7 @@ struct RequestScope {
   Journal& journal;
   Metrics& metrics;
   std::shared_ptr<const HostConfig> config;
+  bool python_in_host = false;  // As in LoadOptions, for children that come later.
   std::function<nlohmann::json()> describe_host;  // The member "host" of status and tree.
   std::function<void(std::string cause)> shut_down;
 };

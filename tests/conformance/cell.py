@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from real_host import PATIENCE, RealHost, eventually
 import unirun
 from unirun import Child, Supervisor
 
-EXECUTORS = ("process", "async_process")
+EXECUTORS = ("process", "thread", "async", "async_process")
 IN_PROCESS = ("thread", "async")
 
 
@@ -65,6 +66,11 @@ class Cell:
 
     def path(self, id: str = "w") -> str:
         return f"{self.id}/{id}" if id else self.id
+
+    def end(self) -> None:
+        """Whatever is left of its tree is gone, so that no crash loop runs beside the next one."""
+        with suppress(unirun.NotFound):
+            self.client[""].terminate_child(self.id)
 
     # ---- Seeing ----
 

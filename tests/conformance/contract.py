@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 from cell import Cell, item
+from real_host import eventually
 
 import unirun
+
+BLOCKS = "a function that blocks has no place on a loop"
 
 
 @item()
@@ -16,7 +19,7 @@ def running_only_when_it_has_said_ready(cell: Cell) -> None:
     assert cell.state() == "running"
 
 
-@item(**{"async": "a function that blocks has no place on a loop", "async_process": "the same"})
+@item(**{"async": BLOCKS, "async_process": BLOCKS})
 def a_plain_function_is_a_service(cell: Cell) -> None:
     cell.start(cell.child("living_function"))
     cell.stop_service()
@@ -230,3 +233,19 @@ def a_status_text_is_shown(cell: Cell) -> None:
 def a_scope_of_its_own_does_work(cell: Cell) -> None:
     cell.start(cell.child("Working"))
     cell.status_text("^sum 6$")
+
+
+@item()
+def its_counters_and_gauges_are_metrics(cell: Cell) -> None:
+    cell.start(cell.child("Counting"))
+    labels = f'{{service="{cell.path()}",name='
+    expected = [f'unirun_service_counter_total{labels}"jobs"}} 3', f'unirun_service_gauge{labels}"depth"}} 7']
+    assert eventually(lambda: set(expected) <= set(cell.client.metrics().splitlines()))
+
+
+@item()
+def it_sees_what_happens_to_others(cell: Cell) -> None:
+    observer = cell.child("Observing", "observer", config={"whom": cell.path()})
+    cell.start(observer, cell.child("Living", restart="temporary"))
+    cell.client.service(cell.path()).kill()
+    cell.status_text(f"^{cell.path()} died: ", "observer")

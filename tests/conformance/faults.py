@@ -8,6 +8,7 @@ from real_host import eventually
 
 import unirun
 
+ALONE = "it holds up nobody but itself"
 SHARED_FATE = "it shares the host's process: nothing can be between them"
 
 
@@ -75,7 +76,7 @@ def who_beats_is_left_alone(cell: Cell) -> None:
     assert cell.starts() == 1
 
 
-@item(process="it holds up nobody", async_process="the same", thread="the same")
+@item(process=ALONE, async_process=ALONE, thread=ALONE)
 def who_blocks_the_loop_is_named_while_it_does(cell: Cell) -> None:
     cell.start(cell.child("Blocking", config={"seconds": 1.5}), cell.child("Living", "other"))
     blocked = cell.wait_for("loop_blocked")

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from unirun import Ignore, Service, ServiceContext
+from unirun import Ignore, Service, ServiceContext, events
 
 
 class Living(Service):
@@ -211,6 +211,37 @@ class Working(Living):
     def act(self, context: ServiceContext) -> None:
         with context.run(flavor="threads") as pool:
             context.status(f"sum {sum(pool.map(abs, [-1, -2, -3]))}")
+
+
+class Counting(Living):
+    def act(self, context: ServiceContext) -> None:
+        context.counter("jobs").add(3)
+        context.gauge("depth").set(7)
+
+
+class Observing(Living):
+    """Tells how the service died that its config names."""
+
+    def run(self, context: ServiceContext) -> None:
+        deaths = context.events.iterate(kinds=[events.ServiceExited])
+        context.ready()
+        while not self.tells_of(context, next(deaths)):
+            pass
+        context.cancellation.wait()
+
+    async def run_async(self, context: ServiceContext) -> None:
+        deaths = context.events.iterate_async(kinds=[events.ServiceExited])
+        context.ready()
+        while not self.tells_of(context, await anext(deaths)):
+            pass
+        await asyncio.Event().wait()
+
+    def tells_of(self, context: ServiceContext, death: events.Event) -> bool:
+        assert isinstance(death, events.ServiceExited)
+        if death.path != context.config["whom"]:
+            return False
+        context.status(f"{death.path} died: {death.reason.kind}")
+        return True
 
 
 class Configured(Living):

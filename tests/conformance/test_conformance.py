@@ -67,6 +67,7 @@ def test_conforms(executor: str, row: Item, id: str, hosts: dict[str, RealHost])
     host = host_for(executor, hosts)
     cell = Cell(host, executor, id)
     row.check(cell)
+    cell.end()
     assert host.process is not None and host.process.poll() is None
 
 

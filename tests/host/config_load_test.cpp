@@ -459,6 +459,11 @@ TEST_CASE("a child for a running supervisor is judged by the same schema") {
   REQUIRE(bad.faults.size() == 1);
   CHECK(bad.faults[0].pointer == "/comand");
   CHECK_FALSE(child_from_json(json(7), "a", host, plain_options()).ok());
+
+  const ChildOutcome misplaced = child_from_json(
+      {{"id", "w"}, {"command", {"true"}}, {"executor", "thread"}}, "a", host, plain_options());
+  REQUIRE(misplaced.faults.size() == 1);
+  CHECK(misplaced.faults[0].pointer == "/command");
 }
 
 TEST_CASE("Python targets are imported, and a fault carries what the import said") {
