@@ -124,11 +124,12 @@ def a_flood_of_output_keeps_its_last_lines(cell: Cell) -> None:
 @item(thread="a thread owns no process", **{"async": "a coroutine owns no process"})
 def what_it_forked_ends_with_it(cell: Cell) -> None:
     cell.start(cell.child("Forking", env={"FAULT_TOKEN": f"{cell.host.token}-{cell.id}"}))
-    cell.status_text("forked")
+    cell.status_text("^forked ")
+    forked = int(cell.events("service_status_text")[-1]["text"].split()[1])
     token = f"{cell.host.token}-{cell.id}"
-    assert len(cell.host.processes(token)) >= 2
+    assert forked in cell.host.processes(token)
     cell.client[""].terminate_child(cell.id)
-    assert eventually(lambda: not cell.host.processes(token))
+    assert eventually(lambda: forked not in cell.host.processes(token))
 
 
 @item()

@@ -185,8 +185,8 @@ class Forking(Living):
     """Leaves a child that would live for long."""
 
     def act(self, context: ServiceContext) -> None:
-        subprocess.Popen(["sleep", "1000"], start_new_session=True)
-        context.status("forked")
+        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        context.status(f"forked {child.pid}")
 
 
 class Blocking(Living):

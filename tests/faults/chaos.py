@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -15,13 +16,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from real_host import PATIENCE, RealHost, eventually
+from real_host import BINARY, PATIENCE, RealHost, eventually
 
 import unirun
 
-EXECUTORS = ("process", "async_process")
+EXECUTORS = ("process", "thread", "async", "async_process")
 PACKAGE = Path(unirun.__file__).parents[1]
 ALONE = ("process", "async_process")
+IN_PROCESS = ("thread", "async")
+MADE_ONCE = "unirun-python"  # A thread for errands that take the GIL: from the first one on.
+LIBRARY = BINARY.parents[1] / "tests/executors/libtest_services.so"
 # What may be sent to a worker from outside; a stopped one is found by its heartbeat.
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGSTOP)
 
@@ -41,6 +45,13 @@ def moody(id: str, executor: str, instances: int) -> dict[str, Any]:
     }
 
 
+def native(id: str, executor: str, instances: int) -> dict[str, Any]:
+    """The same in C++."""
+    spec = moody(id, executor, instances)
+    del spec["python"], spec["liveness"]
+    return {**spec, "native": f"{LIBRARY}:moody"}
+
+
 def chaos(instances: int) -> dict[str, Any]:
     """Three levels, every strategy that restarts, every executor on each."""
     never = {"max_restarts": 1_000_000, "period": "1s"}
@@ -48,7 +59,10 @@ def chaos(instances: int) -> dict[str, Any]:
         "id": "below",
         "strategy": "rest_for_one",
         "restart_intensity": {"max_restarts": 20, "period": "1s"},  # This one gives up now and then.
-        "children": [moody(f"{executor}-b", executor, 1) for executor in EXECUTORS],
+        "children": [
+            *(moody(f"{executor}-b", executor, 1) for executor in EXECUTORS),
+            *(native(f"{executor}-native-b", executor, 1) for executor in IN_PROCESS),
+        ],
     }
     middle = {
         "id": "middle",
@@ -56,7 +70,10 @@ def chaos(instances: int) -> dict[str, Any]:
         "restart_intensity": never,
         "children": [moody("middling", EXECUTORS[-1], 1), below],
     }
-    children = [moody(executor, executor, instances) for executor in EXECUTORS]
+    children = [
+        *(moody(executor, executor, instances) for executor in EXECUTORS),
+        *(native(f"{executor}-native", executor, instances) for executor in IN_PROCESS),
+    ]
     return {"id": "chaos", "restart_intensity": never, "restart": "temporary", "children": [*children, middle]}
 
 
@@ -99,18 +116,23 @@ class Referee:
             self.breaches.append(f"{rule}: {event}")
 
 
-def resources(host: RealHost) -> dict[str, int]:
-    """What a leak would show in: threads, descriptors, processes."""
+def resources(host: RealHost) -> dict[str, object]:
+    """What a leak would show in: threads, descriptors, processes, and what a census inside the host has counted."""
     assert host.process is not None
     proc = Path(f"/proc/{host.process.pid}")
+    said = unirun.connect(host.socket_path, timeout=PATIENCE).metrics()
+    census = dict(re.findall(r'unirun_service_gauge\{service="rest/census",name="(\w+)"\} (\d+)', said))
+    names = [(task / "comm").read_text().strip() for task in (proc / "task").iterdir()]
     return {
-        "threads": len(list((proc / "task").iterdir())),
+        "tasks": int(census.get("tasks", -1)),
+        "python threads": int(census.get("threads", -1)),
+        "threads": sorted(name for name in names if name != MADE_ONCE),
         "descriptors": len(list((proc / "fd").iterdir())),
         "processes": len(host.processes()),
     }
 
 
-def settled(host: RealHost) -> dict[str, int]:
+def settled(host: RealHost) -> dict[str, object]:
     """Its resources, once a second has changed nothing: what is being cleared away has gone."""
     seen = resources(host)
     still_since = time.monotonic()
@@ -175,6 +197,7 @@ def document() -> dict[str, Any]:
         {"id": executor, "python": "chaos_services:Moody", "executor": executor, "config": {"life": 1e8}}
         for executor in EXECUTORS
     ]
+    resting.append({"id": "census", "python": "chaos_services:census", "executor": "async"})
     python_path = [str(PACKAGE), str(Path(__file__).parent)]
     return {
         "host": {"python": sys.executable, "python_path": python_path},

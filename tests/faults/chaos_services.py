@@ -62,3 +62,13 @@ class Moody(Service):
         elif end == "family":
             subprocess.Popen(["sleep", "1000"], start_new_session=True)
         return end
+
+
+async def census(context: ServiceContext) -> None:
+    """Counts what in-process services may leave behind in the interpreter of their host."""
+    tasks, threads = context.gauge("tasks"), context.gauge("threads")
+    context.ready()
+    while True:
+        tasks.set(len(asyncio.all_tasks()))
+        threads.set(threading.active_count())
+        await asyncio.sleep(0.05)

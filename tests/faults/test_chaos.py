@@ -16,7 +16,7 @@ def test_chaos_leaves_order_behind() -> None:
     with RealHost() as host:
         host.start(document())
         host.wait_for("supervisor_started", "rest")
-        referee = run(host, 15.0, seed=random.randrange(2**32))
+        referee = run(host, 30.0, seed=random.randrange(2**32))
         host.send(signal.SIGTERM)
         assert host.wait() == 0
         assert not host.processes()
