@@ -20,8 +20,8 @@ class ServiceFactory {
  public:
   virtual ~ServiceFactory() = default;
 
-  // Errors: no service of this name (with the nearest known one), a shared object that does not
-  // load.
+  // `spec` outlives the service. Errors: no service of this name (with the nearest known one), a
+  // shared object that does not load.
   [[nodiscard]] virtual Result<std::unique_ptr<Service>> make(const ServiceSpec& spec,
                                                               ServiceStyle style) = 0;
 

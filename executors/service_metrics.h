@@ -10,6 +10,8 @@
 
 #include <string_view>
 
+#include "framework/run_id.h"
+
 namespace unirun {
 
 class ServiceMetrics {
@@ -19,8 +21,9 @@ class ServiceMetrics {
   // Adds to a counter of the service at `path`; counters live as long as the child, over restarts.
   virtual void count(std::string_view path, std::string_view name, double by) = 0;
 
-  // Sets a gauge of the service at `path`; gauges end with the run that set them.
-  virtual void gauge(std::string_view path, std::string_view name, double value) = 0;
+  // Sets a gauge of the service at `path`; gauges end with the run that set them. The next run may
+  // set its own before everybody has heard of the last one's end.
+  virtual void gauge(std::string_view path, RunId run, std::string_view name, double value) = 0;
 };
 
 }  // namespace unirun

@@ -109,20 +109,28 @@ def resident() -> int:
 
 async def waits(context: unirun.ServiceContext) -> None:
     context.ready()
-    await asyncio.Event().wait()
+    await asyncio.get_running_loop().create_future()  # The least that anything can wait for.
 
 
-def idle(count: int, directory: str) -> None:
+def waits_on_a_thread(context: unirun.ServiceContext) -> None:
+    context.ready()
+    context.cancellation.wait()
+
+
+def idle(executor: str, count: int, directory: str) -> None:
+    target = waits if executor == "async" else waits_on_a_thread
+
     def host(services: int) -> unirun.Host:
-        children = [Child("w", target=waits, executor="async", instances=services, readiness={"kind": "notify"})]
-        return host_of(*children, directory=directory)
+        child = Child("w", target=target, executor=executor, instances=services, readiness={"kind": "notify"})  # type: ignore[arg-type]
+        return host_of(child, directory=directory)
 
     with host(10):
         pass  # Imports, pools and arenas are there.
     before = resident()
     with host(count):
         each = (resident() - before) / count
-        print(f"{count} idle async services: {each / 1024:.2f} KiB each, all told")
+        what = "its touched stack included" if executor == "thread" else "all told"
+        print(f"{count} idle {executor} services: {each / 1024:.2f} KiB each, {what}")
 
 
 def main() -> None:
@@ -141,7 +149,8 @@ def main() -> None:
                     floor(options.crashes),
                 )
         if options.only != "crash":
-            idle(options.idle, directory)
+            idle("async", options.idle, directory)
+            idle("thread", min(options.idle, 1000), directory)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ void InProcessContext::count(std::string_view counter, double by) {
 
 void InProcessContext::gauge(std::string_view gauge, double value) {
   if (world_->metrics == nullptr || severed_.load(std::memory_order_relaxed)) return;
-  world_->gate.pass([&] { world_->metrics->gauge(path(), gauge, value); });
+  world_->gate.pass([&] { world_->metrics->gauge(path(), launch_.run, gauge, value); });
 }
 
 std::shared_ptr<EventQueue> InProcessContext::open_events(EventKinds kinds, std::size_t capacity) {

@@ -311,7 +311,7 @@ void ProcessRun::on_message(const nlohmann::json& message) {
   } else if (type == "log") {
     keep_log_record(world_.bus, channels_.output().get(), path(), read_log(id(), message));
   } else if (type == "metrics") {
-    if (world_.metrics != nullptr) read_metrics(path(), message, *world_.metrics);
+    if (world_.metrics != nullptr) read_metrics(path(), id(), message, *world_.metrics);
   } else if (type == "exception") {
     read_exception(message, cause_);
   } else if (type == "ignore") {

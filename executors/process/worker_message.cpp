@@ -64,7 +64,8 @@ ServiceLog read_log(RunId run, const nlohmann::json& message) {
           texts_of(message, "extra")};
 }
 
-void read_metrics(const std::string& path, const nlohmann::json& message, ServiceMetrics& metrics) {
+void read_metrics(const std::string& path, RunId run, const nlohmann::json& message,
+                  ServiceMetrics& metrics) {
   const auto each = [&](const char* member, const auto& take) {
     const auto found = message.find(member);
     if (found == message.end() || !found->is_object()) return;
@@ -73,7 +74,8 @@ void read_metrics(const std::string& path, const nlohmann::json& message, Servic
     }
   };
   each("counters", [&](const std::string& name, double by) { metrics.count(path, name, by); });
-  each("gauges", [&](const std::string& name, double value) { metrics.gauge(path, name, value); });
+  each("gauges",
+       [&](const std::string& name, double value) { metrics.gauge(path, run, name, value); });
 }
 
 void read_exception(const nlohmann::json& message, EndCause& cause) {

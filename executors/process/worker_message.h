@@ -30,7 +30,8 @@ namespace unirun {
 
 [[nodiscard]] ServiceLog read_log(RunId run, const nlohmann::json& message);
 
-void read_metrics(const std::string& path, const nlohmann::json& message, ServiceMetrics& metrics);
+void read_metrics(const std::string& path, RunId run, const nlohmann::json& message,
+                  ServiceMetrics& metrics);
 
 // What the worker says that it will die of.
 void read_exception(const nlohmann::json& message, EndCause& cause);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <unordered_set>
+#include <utility>
 
 namespace unirun {
 namespace {
@@ -49,7 +50,8 @@ void Metrics::observe(const Event& event) {
     history.last_reason = to_string(exit->reason.kind);
     add_one(history.exits, history.last_reason);
     const std::lock_guard lock(mutex_);  // Gauges tell of the run that has ended.
-    if (const auto told = told_.find(event.path); told != told_.end()) told->second.gauges.clear();
+    const auto told = told_.find(event.path);
+    if (told != told_.end() && told->second.run == exit->run) told->second.gauges.clear();
   } else if (const auto* wait = std::get_if<ServiceBackingOff>(&event.payload)) {
     histories_[event.path].last_reason = to_string(wait->reason.kind);
   } else if (std::holds_alternative<ServiceRemoved>(event.payload)) {
@@ -109,11 +111,12 @@ void Metrics::count(std::string_view path, std::string_view name, double by) {
   }
 }
 
-void Metrics::gauge(std::string_view path, std::string_view name, double value) {
+void Metrics::gauge(std::string_view path, RunId run, std::string_view name, double value) {
   const std::lock_guard lock(mutex_);
   auto found = told_.find(path);
   if (found == told_.end()) found = told_.emplace(path, Told{}).first;
   Told& told = found->second;
+  if (std::exchange(told.run, run) != run) told.gauges.clear();
   double* kept = std::isnan(value) ? nullptr : slot(told, told.gauges, name);
   if (kept == nullptr) {
     ++told.refused;

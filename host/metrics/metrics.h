@@ -35,7 +35,7 @@ class Metrics final : public ServiceMetrics {
   explicit Metrics(EventBus& bus);
 
   void count(std::string_view path, std::string_view name, double by) override;
-  void gauge(std::string_view path, std::string_view name, double value) override;
+  void gauge(std::string_view path, RunId run, std::string_view name, double value) override;
 
   // All there is to tell, with what the tree says. Forgets services that the tree does not know.
   [[nodiscard]] MetricsSample sample(const TreeSnapshot& tree, Instant now);
@@ -50,6 +50,7 @@ class Metrics final : public ServiceMetrics {
   // What one service has told.
   struct Told {
     std::map<std::string, double, std::less<>> counters, gauges;
+    RunId run = RunId::none;  // That has set the gauges.
     std::uint64_t refused = 0;
   };
 

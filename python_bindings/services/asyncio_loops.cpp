@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "python_bindings/services/gil.h"
 #include "python_bindings/services/python_life.h"
 #include "python_bindings/services/service_link.h"
 
@@ -50,6 +51,12 @@ void AsyncioLoops::leave(EventLoop& loop) {
     attached_.erase(found);
   }
   attached->detach(patience);
+  const Gil gil;
+  try {
+    in_process().attr("forget_thread")();
+  } catch (py::error_already_set& error) {
+    error.discard_as_unraisable("unirun: the end of the loop's thread");
+  }
 }
 
 }  // namespace unirun::bindings

@@ -1,5 +1,4 @@
-// PythonLife is what one life of a Python service needs of its spec, and the Python object that
-// leads it: unirun._in_process.Life.
+// One life of a Python service, as Python leads it: unirun._in_process.Life.
 //
 // Thread: any with the GIL.
 
@@ -9,21 +8,14 @@
 // pybind.h first: it brings Python.h.
 
 #include <exception>
-#include <string>
 
+#include "executors/service_spec.h"
 #include "framework/time.h"
 
 namespace unirun::bindings {
 
-struct PythonLife {
-  std::string target;
-  std::string arguments;  // As JSON; empty for none.
-  std::string places;     // Of modules: what PYTHONPATH holds.
-  double heartbeat = 0;   // Seconds between two that are asked for; 0: none is.
-  bool on_loop = false;
-
-  [[nodiscard]] py::object begin() const;
-};
+// REQUIRES: `spec` has a Python target.
+[[nodiscard]] py::object begin_life(const ServiceSpec& spec, ServiceStyle style);
 
 [[nodiscard]] py::module_ in_process();
 

@@ -10,7 +10,7 @@ void PythonService::prepare() {
   std::exception_ptr failure;
   {
     const Gil gil;
-    const py::object life = life_.begin();
+    const py::object life = begin_life(spec_, style_);
     const py::object prepare = life.attr("prepare");
     if (thread_) thread_->enter();
     PyObject* const done = or_hang([&] { return PyObject_CallNoArgs(prepare.ptr()); });
@@ -19,7 +19,7 @@ void PythonService::prepare() {
     Py_XDECREF(done);
   }
   if (failure) std::rethrow_exception(failure);
-  on_imported_();
+  imports_.add(target());
 }
 
 std::unique_ptr<const sigset_t> PythonService::blocked_signals() {
@@ -37,7 +37,7 @@ void PythonService::run(ServiceContext& context) {
   {
     const Gil gil;
     const auto link = std::make_shared<ServiceLink>(context, thread_);
-    const py::object life = life_.begin();
+    const py::object life = begin_life(spec_, style_);
     const py::object run = life.attr("run");
     const py::object argument = py::cast(link);
     thread_->enter();
@@ -55,7 +55,7 @@ Task<> PythonService::run_async(ServiceContext& context) {
   if (!loop) {
     throw ServiceEnded(ExitReason::of(ExitKind::start_failed, loop.error().message));
   }
-  task_->begin(*loop, life_, context);
+  task_->begin(*loop, spec_, context);
   const Registration stop = context.cancellation().on_cancel([this] { task_->cancel(); });
   co_await task_->ended();
   task_->take();

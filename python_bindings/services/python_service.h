@@ -14,13 +14,14 @@
 // python_life.h first: it brings Python.h.
 
 #include <csignal>
-#include <functional>
 #include <memory>
 #include <string>
-#include <utility>
+#include <variant>
 
+#include "executors/service_spec.h"
 #include "framework/service.h"
 #include "python_bindings/services/asyncio_loops.h"
+#include "python_bindings/services/imports.h"
 #include "python_bindings/services/python_task.h"
 #include "python_bindings/services/service_link.h"
 
@@ -28,18 +29,17 @@ namespace unirun::bindings {
 
 class PythonService final : public Service {
  public:
-  // `imported`: the target has been imported before, and there is nothing to prepare.
-  PythonService(PythonLife life, AsyncioLoops& loops, bool imported,
-                std::function<void()> on_imported)
-      : life_(std::move(life)),
+  // All outlive the service.
+  PythonService(const ServiceSpec& spec, ServiceStyle style, AsyncioLoops& loops, Imports& imports)
+      : spec_(spec),
+        style_(style),
         loops_(loops),
-        imported_(imported),
-        on_imported_(std::move(on_imported)),
-        thread_(life_.on_loop ? nullptr : std::make_shared<RunningThread>()),
-        signals_(life_.on_loop ? nullptr : blocked_signals()),
-        task_(life_.on_loop ? std::make_unique<PythonTask>() : nullptr) {}
+        imports_(imports),
+        thread_(on_loop() ? nullptr : std::make_shared<RunningThread>()),
+        signals_(on_loop() ? nullptr : blocked_signals()),
+        task_(on_loop() ? std::make_unique<PythonTask>() : nullptr) {}
 
-  [[nodiscard]] bool needs_preparation() const override { return !imported_; }
+  [[nodiscard]] bool needs_preparation() const override { return !imports_.has(target()); }
   void prepare() override;
   void run(ServiceContext& context) override;
   Task<> run_async(ServiceContext& context) override;
@@ -51,10 +51,15 @@ class PythonService final : public Service {
  private:
   static std::unique_ptr<const sigset_t> blocked_signals();
 
-  const PythonLife life_;
+  [[nodiscard]] bool on_loop() const { return style_ == ServiceStyle::async; }
+  [[nodiscard]] const std::string& target() const {
+    return std::get<PythonTarget>(spec_.target).target;
+  }
+
+  const ServiceSpec& spec_;
+  const ServiceStyle style_;
   AsyncioLoops& loops_;
-  const bool imported_;
-  const std::function<void()> on_imported_;
+  Imports& imports_;
   const std::shared_ptr<RunningThread> thread_;
   const std::unique_ptr<const sigset_t> signals_;
   const std::unique_ptr<PythonTask> task_;  // Of run_async(); null for a thread.

@@ -8,12 +8,10 @@
 // pybind.h first: it brings Python.h.
 
 #include <memory>
-#include <mutex>
-#include <set>
-#include <string>
 
 #include "executors/service_factory.h"
 #include "python_bindings/services/asyncio_loops.h"
+#include "python_bindings/services/imports.h"
 
 namespace unirun::bindings {
 
@@ -24,13 +22,8 @@ class PythonServiceFactory final : public ServiceFactory {
   void leave(EventLoop& loop) override { loops_.leave(loop); }
 
  private:
-  // What has been imported needs no preparation when it starts again. Outlives the factory.
-  struct Imported {
-    std::mutex mutex;
-    std::set<std::string> targets;
-  };
   AsyncioLoops loops_;
-  const std::shared_ptr<Imported> imported_ = std::make_shared<Imported>();
+  Imports imports_;
 };
 
 // The one of this interpreter; lives as long as the process.

@@ -41,7 +41,7 @@ std::string PythonTask::Objects::stack() const {
 
 PythonTask::PythonTask() : objects_(std::make_shared<Objects>()) {}
 
-void PythonTask::begin(PyObject* loop, const PythonLife& life, ServiceContext& context) {
+void PythonTask::begin(PyObject* loop, const ServiceSpec& spec, ServiceContext& context) {
   loop_ = &context.loop();
   std::exception_ptr failure;
   {
@@ -50,7 +50,7 @@ void PythonTask::begin(PyObject* loop, const PythonLife& life, ServiceContext& c
     link_->sit(context.loop().seat().occupant());
     objects_->link = link_;
     objects_->loop = py::reinterpret_borrow<py::object>(loop);
-    objects_->life = life.begin();
+    objects_->life = begin_life(spec, ServiceStyle::async);
     const py::object begin = objects_->life.attr("begin");
     const py::object link = py::cast(link_);
     objects_->beginning.enter();

@@ -16,9 +16,11 @@
 #include "framework/service.h"
 #include "framework/waiter.h"
 
-namespace unirun::bindings {
+namespace unirun {
+struct ServiceSpec;
+}
 
-struct PythonLife;
+namespace unirun::bindings {
 
 class PythonTask {
  public:
@@ -29,7 +31,7 @@ class PythonTask {
 
   // Begins in a turn of `loop`. Throws as Service::run_async() does: what cannot begin has ended.
   // REQUIRES: called once.
-  void begin(PyObject* loop, const PythonLife& life, ServiceContext& context);
+  void begin(PyObject* loop, const ServiceSpec& spec, ServiceContext& context);
 
   // CancelledError inside, at its next await. REQUIRES: it has begun.
   void cancel();

@@ -106,9 +106,10 @@ void ServiceLink::status(const std::string& text) const {
 }
 
 void ServiceLink::log(const std::string& level, const std::string& logger,
-                      const std::string& message, const std::string& file,
-                      std::int64_t line) const {
-  if (context_) context_->log({RunId{}, level, logger, message, file, line});
+                      const std::string& message, const std::string& file, std::int64_t line,
+                      std::map<std::string, std::string> extra) const {
+  if (!context_) return;
+  context_->log({RunId{}, level, logger, message, file, line, std::move(extra)});
 }
 
 void ServiceLink::count(const std::string& name, double by) const {
@@ -157,7 +158,7 @@ void bind_service_link(py::module_& module) {
       .def("heartbeat", &ServiceLink::heartbeat)
       .def("status", &ServiceLink::status, py::arg("text"))
       .def("log", &ServiceLink::log, py::arg("level"), py::arg("logger"), py::arg("message"),
-           py::arg("file"), py::arg("line"))
+           py::arg("file"), py::arg("line"), py::arg("extra"))
       .def("count", &ServiceLink::count, py::arg("name"), py::arg("by"))
       .def("gauge", &ServiceLink::gauge, py::arg("name"), py::arg("value"))
       .def("open_events", &ServiceLink::open_events, py::arg("kinds"), py::arg("capacity"),

@@ -11,6 +11,7 @@
 
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -79,7 +80,8 @@ class ServiceLink {
   void heartbeat() const;
   void status(const std::string& text) const;
   void log(const std::string& level, const std::string& logger, const std::string& message,
-           const std::string& file, std::int64_t line) const;
+           const std::string& file, std::int64_t line,
+           std::map<std::string, std::string> extra) const;
   void count(const std::string& name, double by) const;
   void gauge(const std::string& name, double value) const;
   // Raises UnreachableHost once the service, or the host, has ended.

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
-from functools import partial
 from json import loads
-from logging import INFO, NOTSET
+from logging import NOTSET
 from typing import TYPE_CHECKING, Any
 
 from unirun import _logging_bridge, _target
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from unirun._core import ServiceLink
+    from unirun.streams import Queue
 
 _current: ContextVar[ServiceLink | None] = ContextVar("unirun_service", default=None)
 _making_callbacks = threading.Lock()
@@ -80,26 +80,55 @@ class LinkedToken(CancellationToken):
 class InProcessContext(ServiceContext):
     """The context of a service that shares its interpreter with others."""
 
+    def __init__(self, link: ServiceLink, arguments: str, heartbeat: float | None, log_level: str) -> None:
+        super().__init__(
+            path=link.path,
+            id=link.id,
+            instance=link.instance,
+            config=loads(config) if (config := link.config) else None,
+            arguments=loads(arguments) if arguments else (),
+            heartbeat=heartbeat,
+            cancellation=LinkedToken(link),
+            metrics=link,
+        )
+        self._link = link
+        self._log_level = log_level
+
+    def ready(self) -> None:
+        self._link.ready()
+
+    def status(self, text: str) -> None:
+        self._link.status(str(text))
+
+    def _tell_heartbeat(self) -> None:
+        self._link.heartbeat()
+
+    def _open_queue(self, kinds: Sequence[str], capacity: int, name: str) -> Queue:
+        return self._link.open_events(kinds, capacity, name)
+
     @property
     def logger(self) -> Logger:
         """A `logging.Logger` named after the path; its records reach the host's events."""
         logger = super().logger
         if logger.level == NOTSET:  # The root's level is the program's affair.
-            logger.setLevel(INFO)
+            logger.setLevel(self._log_level.upper())
         return logger
 
 
 class Life:
     """One life of one service."""
 
-    __slots__ = ("_arguments", "_heartbeat", "_is_prepared", "_link", "_on_loop", "_places", "_target")
+    __slots__ = ("_arguments", "_heartbeat", "_is_prepared", "_link", "_log_level", "_on_loop", "_places", "_target")
 
-    def __init__(self, target: str, arguments: str, places: str, heartbeat: float, on_loop: bool) -> None:
+    def __init__(
+        self, target: str, arguments: str, places: str, heartbeat: float | None, on_loop: bool, log_level: str
+    ) -> None:
         self._target = target
         self._arguments = arguments
         self._places = places
         self._heartbeat = heartbeat
         self._on_loop = on_loop
+        self._log_level = log_level
         self._is_prepared = False
         self._link: ServiceLink | None = None
 
@@ -114,34 +143,34 @@ class Life:
 
     def run(self, link: ServiceLink) -> None:
         """Run it in this thread, to its end."""
-        token = LinkedToken(link)
-        threading.current_thread().name = link.path
+        context = self._context(link)
+        threading.current_thread().name = context.path
         mark = _current.set(link)
         try:
-            token.raise_if_cancelled()
-            call, takes_context = self._bind(link, token)
+            context.cancellation.raise_if_cancelled()
+            call, takes_context = self._bind(context)
             if not takes_context:
                 link.interrupt_on_cancel()
             result = call()
             if hasattr(result, "__await__"):
                 from unirun import _own_loop
 
-                _own_loop.run(result, token)
+                _own_loop.run(result, context.cancellation)
         finally:
             _current.reset(mark)
-            _forget_thread()
+            forget_thread()
 
     def begin(self, link: ServiceLink, loop: AbstractEventLoop) -> Task[object]:
         """Begin it as a task on ``loop``, which runs in this thread."""
         self._link = link
-        token = LinkedToken(link)
-        token.raise_if_cancelled()
-        call, _ = self._bind(link, token)
+        context = self._context(link)
+        context.cancellation.raise_if_cancelled()
+        call, _ = self._bind(context)
         if loop.get_exception_handler() is None:
             loop.set_exception_handler(_on_loop_exception)
         surroundings = copy_context()
         surroundings.run(_current.set, link)
-        task = loop.create_task(call(), name=link.path, context=surroundings)
+        task = loop.create_task(call(), name=context.path, context=surroundings)
         task.add_done_callback(link.tell_ended)
         return task
 
@@ -177,19 +206,10 @@ class Life:
     def _load(self) -> Any:
         return _target.load(self._target, in_process=True)
 
-    def _bind(self, link: ServiceLink, token: CancellationToken) -> tuple[Callable[[], Any], bool]:
-        context = InProcessContext(
-            path=link.path,
-            id=link.id,
-            instance=link.instance,
-            config=loads(config) if (config := link.config) else None,
-            arguments=loads(self._arguments) if self._arguments else (),
-            heartbeat=self._heartbeat or None,
-            cancellation=token,
-            send=partial(_say, link),
-            metrics=link,
-            open_events=link.open_events,
-        )
+    def _context(self, link: ServiceLink) -> InProcessContext:
+        return InProcessContext(link, self._arguments, self._heartbeat, self._log_level)
+
+    def _bind(self, context: InProcessContext) -> tuple[Callable[[], Any], bool]:
         bound = _target.bind(self._load(), self._target, context, on_loop=self._on_loop)
         self._is_prepared = True
         return bound
@@ -201,8 +221,8 @@ def _on_loop_exception(loop: AbstractEventLoop, context: dict[str, Any]) -> None
         loop.default_exception_handler(context)
 
 
-def _forget_thread() -> None:
-    """Have `threading` forget this native thread, of which it has made a dummy."""
+def forget_thread() -> None:
+    """Have `threading` forget this native thread, which ends: it has made a dummy of it, if it was asked."""
     known: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
     if isinstance(threading.current_thread(), threading._DummyThread):
         known.pop(threading.get_ident(), None)
@@ -239,19 +259,6 @@ def _waiting_frames(waiting: Any) -> Iterator[FrameType]:
             return
 
 
-def _say(link: ServiceLink, frame: dict[str, Any]) -> None:
-    """Carry out what a worker process would send to its host."""
-    kind = frame["type"]
-    if kind == "ready":
-        link.ready()
-    elif kind == "heartbeat":
-        link.heartbeat()
-    elif kind == "status":
-        link.status(frame["text"])
-    elif kind == "log":
-        link.log(frame["level"], frame["logger"], frame["message"], frame["file"], frame["line"])
-
-
 def _route_logging() -> None:
     """Have log records go to the service in whose thread or task they are made."""
     global _logging_is_routed
@@ -263,4 +270,4 @@ def _route_logging() -> None:
 
 def _tell_current(frame: dict[str, Any]) -> None:
     if (link := _current.get()) is not None:
-        _say(link, frame)
+        link.log(frame["level"], frame["logger"], frame["message"], frame["file"], frame["line"], frame["extra"])

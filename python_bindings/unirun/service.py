@@ -87,7 +87,7 @@ class ServiceContext:
         self._quiet = heartbeat / HEARTBEATS_PER_TIMEOUT if heartbeat else None
         self._next_heartbeat = 0.0
         self._metrics = metrics
-        self._named: dict[str, Counter | Gauge] = {}
+        self._named: dict[str, Counter | Gauge] | None = None  # Most name none.
         self._open_events = open_events
         self._events: EventStream | None = None
 
@@ -116,7 +116,10 @@ class ServiceContext:
         now = monotonic()
         if now >= self._next_heartbeat:
             self._next_heartbeat = now + self._quiet
-            self._send({"type": "heartbeat"})
+            self._tell_heartbeat()
+
+    def _tell_heartbeat(self) -> None:
+        self._send({"type": "heartbeat"})
 
     def status(self, text: str) -> None:
         """Say in one line what the service is doing; shown by ``unirun status`` and ``unirun tree``."""
@@ -144,6 +147,8 @@ class ServiceContext:
         return self._metric(Gauge, name)
 
     def _metric(self, kind: type[Metric], name: str) -> Metric:
+        if self._named is None:
+            self._named = {}
         known = self._named.get(name)
         if known is None:
             if self._metrics is None:
@@ -165,8 +170,18 @@ class ServiceContext:
         if self._events is None:
             from unirun.streams import EventStream
 
-            self._events = EventStream(self._open_events if self._open_events is not None else _open_nothing)
+            self._events = EventStream(self._open_queue)
         return self._events
+
+    def _open_queue(self, kinds: Sequence[str], capacity: int, name: str) -> Queue:
+        if self._open_events is not None:
+            return self._open_events(kinds, capacity, name)
+        from unirun.errors import Unsupported
+
+        raise Unsupported(
+            "context.events: this service cannot reach its host's events; a process needs a host with a control "
+            "socket (control=True, the default)"
+        )
 
     def run(self, *, flavor: Flavor = "auto", max_workers: int | None = None, name: str | None = None) -> Scope:
         """Open a scope that holds a standard `concurrent.futures.Executor`.
@@ -178,15 +193,6 @@ class ServiceContext:
         from unirun._scope import Scope
 
         return Scope(self.cancellation, flavor=flavor, max_workers=max_workers, name=self.id if name is None else name)
-
-
-def _open_nothing(_kinds: Sequence[str], _capacity: int, _name: str) -> Queue:
-    from unirun.errors import Unsupported
-
-    raise Unsupported(
-        "context.events: this service cannot reach its host's events; a process needs a host with a control "
-        "socket (control=True, the default)"
-    )
 
 
 def _to_nobody(frame: dict[str, Any]) -> None:

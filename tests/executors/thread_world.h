@@ -73,7 +73,7 @@ struct Counts final : ServiceMetrics {
     const std::lock_guard lock(mutex);
     counters[std::string(path) + " " + std::string(name)] += by;
   }
-  void gauge(std::string_view path, std::string_view name, double value) override {
+  void gauge(std::string_view path, RunId /*run*/, std::string_view name, double value) override {
     const std::lock_guard lock(mutex);
     gauges[std::string(path) + " " + std::string(name)] = value;
   }

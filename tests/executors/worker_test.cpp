@@ -39,7 +39,7 @@ struct NotedMetrics final : ServiceMetrics {
   void count(std::string_view path, std::string_view name, double by) override {
     noted.push_back(fmt::format("{}: {} +{}", path, name, by));
   }
-  void gauge(std::string_view path, std::string_view name, double value) override {
+  void gauge(std::string_view path, RunId /*run*/, std::string_view name, double value) override {
     noted.push_back(fmt::format("{}: {} ={}", path, name, value));
   }
   std::vector<std::string> noted;

@@ -91,15 +91,20 @@ TEST_CASE("metrics: counters live over runs, gauges end with theirs, both with t
   Counted counted;
   counted.metrics.count("p/a", "jobs \"done\"\n", 2);
   counted.metrics.count("p/a", "jobs \"done\"\n", 0.5);
-  counted.metrics.gauge("p/a", "depth", 7);
-  counted.metrics.gauge("p/a", "depth", -3);
+  counted.metrics.gauge("p/a", RunId{7}, "depth", 7);
+  counted.metrics.gauge("p/a", RunId{7}, "depth", -3);
   std::string text = counted.text({"a"});
   INFO(text);
   CHECK(has_line(
       text, "unirun_service_counter_total{service=\"p/a\",name=\"jobs \\\"done\\\"\\n\"} 2.5"));
   CHECK(has_line(text, "unirun_service_gauge{service=\"p/a\",name=\"depth\"} -3"));
 
-  counted.bus.publish("p/a", ServiceExited{.reason = ExitReason::normal()});
+  counted.metrics.gauge("p/a", RunId{8}, "height", 1);  // The next run, before the news of the end.
+  counted.bus.publish("p/a", ServiceExited{.run = RunId{7}, .reason = ExitReason::normal()});
+  text = counted.text({"a"});
+  CHECK(text.find("name=\"depth\"") == std::string::npos);
+  CHECK(has_line(text, "unirun_service_gauge{service=\"p/a\",name=\"height\"} 1"));
+  counted.bus.publish("p/a", ServiceExited{.run = RunId{8}, .reason = ExitReason::normal()});
   text = counted.text({"a"});
   CHECK(text.find("unirun_service_gauge{") == std::string::npos);
   CHECK(text.find("unirun_service_counter_total{") != std::string::npos);
@@ -130,9 +135,9 @@ TEST_CASE("metrics: names are bounded, and what is no number is refused and coun
   }
   counted.metrics.count("p/a", "name-0", -1);
   counted.metrics.count("p/a", "name-0", std::nan(""));
-  counted.metrics.gauge("p/b", std::string(Metrics::max_name_length + 1, 'x'), 1);
-  counted.metrics.gauge("p/b", "", 1);
-  counted.metrics.gauge("p/b", "fine", std::numeric_limits<double>::infinity());
+  counted.metrics.gauge("p/b", RunId{7}, std::string(Metrics::max_name_length + 1, 'x'), 1);
+  counted.metrics.gauge("p/b", RunId{7}, "", 1);
+  counted.metrics.gauge("p/b", RunId{7}, "fine", std::numeric_limits<double>::infinity());
   const std::string text = counted.text({"a", "b"});
   CHECK(has_line(text, "unirun_service_metrics_refused_total{service=\"p/a\"} 7"));
   CHECK(has_line(text, "unirun_service_metrics_refused_total{service=\"p/b\"} 2"));
@@ -156,7 +161,7 @@ TEST_CASE("metrics: services count from any thread, and nothing is lost") {
     threads.emplace_back([&counted, i] {
       for (int n = 0; n < 10'000; ++n) {
         counted.metrics.count("p/a", "all", 1);
-        counted.metrics.gauge("p/" + std::to_string(i), "own", n);
+        counted.metrics.gauge("p/" + std::to_string(i), RunId{7}, "own", n);
       }
     });
   }

@@ -42,6 +42,7 @@ def test_a_service_lives_and_stops_alike(make_host: Make, executor: str, shape: 
     assert (record.level, record.logger, record.message) == ("WARNING", "tree.one", "hello from you")
     assert record.file.endswith("shapes.py")
     assert record.line > 0
+    assert record.extra == {"job": "7"}
     exited = recorder.wait_for(events.ServiceExited, "tree/one")
     assert exited.reason.kind == "shutdown"
     recorder.wait_for(events.HostStopped)

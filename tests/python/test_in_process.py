@@ -71,12 +71,12 @@ class Link:
     def open_events(self, kinds: list[str], capacity: int, name: str) -> None:
         self.said.append(("open_events", kinds, capacity, name))
 
-    def log(self, level: str, logger: str, message: str, file: str, line: int) -> None:
-        self.said.append(("log", level, logger, message, Path(file).name, line > 0))
+    def log(self, level: str, logger: str, message: str, file: str, line: int, extra: dict[str, str]) -> None:
+        self.said.append(("log", level, logger, message, Path(file).name, line > 0, extra))
 
 
 def life_of(target: str, *, arguments: str = "", on_loop: bool = False) -> Life:
-    return Life(target, arguments, str(TARGETS), 0.0, on_loop)
+    return Life(target, arguments, str(TARGETS), None, on_loop, "info")
 
 
 def end_of(life: Life, link: Link) -> tuple[str, int, str, str]:
@@ -156,7 +156,9 @@ def test_log_records_go_to_the_service_whose_thread_makes_them() -> None:
         thread.join(PATIENCE)
     for each, who in zip(seen, ("you", "me"), strict=True):
         logged = [said for said in each.said if said[0] == "log"]
-        assert logged == [("log", "WARNING", each.path.replace("/", "."), f"hello from {who}", "shapes.py", True)]
+        assert logged == [
+            ("log", "WARNING", each.path.replace("/", "."), f"hello from {who}", "shapes.py", True, {"job": "7"})
+        ]
 
 
 def test_a_coroutine_on_the_loop_is_cancelled_and_ends() -> None:

@@ -10,7 +10,7 @@ from unirun import Cancelled, Ignore, Service
 
 
 def greet(context):
-    context.logger.warning("hello from %s", context.config["who"])
+    context.logger.warning("hello from %s", context.config["who"], extra={"job": 7})
     context.status(f"serving {context.config['who']} with {list(context.arguments)}")
     context.heartbeat()
     context.ready()
