@@ -314,17 +314,18 @@ TEST_CASE_FIXTURE(AsyncFixture, "a preparation that fails is a failed start, by 
 
 TEST_CASE_FIXTURE(AsyncFixture, "who is stopped or killed while it prepares itself never runs") {
   for (const bool kill : {false, true}) {
-    std::atomic<bool> go{false};
+    // One that was killed may begin to prepare itself when this test has gone on.
+    const auto go = std::make_shared<std::atomic<bool>>(false);
     const RunId run =
-        launch_service([&] { return std::make_unique<Prepared>([&go] { go.wait(false); }); });
+        launch_service([&] { return std::make_unique<Prepared>([go] { go->wait(false); }); });
     if (kill) {
       executor.kill(run);
       CHECK(end_of(run).kind == ExitKind::killed);  // Waits for no preparation.
     } else {
       executor.request_stop(run);
     }
-    go = true;
-    go.notify_all();
+    *go = true;
+    go->notify_all();
     if (!kill) CHECK(end_of(run).kind == ExitKind::shutdown);
     turn_for(2ms);
   }
