@@ -1,9 +1,7 @@
 #include "framework/cancellation.h"
 
-#include <algorithm>
 #include <atomic>
-#include <condition_variable>
-#include <list>
+#include <cstdint>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -14,47 +12,79 @@
 namespace unirun {
 
 // Not std::stop_token: it promises no order of callbacks, and its waits need a lock of their own.
+// Every service that does nothing has one of these and a callback: both are kept small.
 struct CancellationToken::State {
   struct Callback {
+    enum class Stage : std::uint8_t { waiting, running, finished };
+
     std::function<void()> function;
-    enum class Stage { waiting, running, finished } stage = Stage::waiting;
+    std::atomic<Stage> stage{Stage::waiting};
+    std::shared_ptr<Callback> next;  // Guarded by the state's `mutex`, with the other.
+    Callback* previous = nullptr;
   };
+
+  State() = default;
+  ~State() {
+    while (first) take(*first);  // One by one: a chain of owners would end in as many calls.
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
 
   std::atomic<bool> requested{false};
   Doorbell bell;
   std::mutex mutex;
-  std::condition_variable finished;
-  std::list<std::shared_ptr<Callback>> callbacks;  // Guarded by `mutex`, with their stages.
-  std::thread::id requester;                       // Too.
+  std::shared_ptr<Callback> first;  // Guarded by `mutex`, to the end.
+  Callback* last = nullptr;
+  std::thread::id requester;
 
   void request();
-  void remove(const std::shared_ptr<Callback>& callback);
+  void remove(Callback& callback);
+  void append(std::shared_ptr<Callback> callback);
+  std::shared_ptr<Callback> take(Callback& callback);
 };
+
+void CancellationToken::State::append(std::shared_ptr<Callback> callback) {
+  callback->previous = last;
+  std::shared_ptr<Callback>& place = last != nullptr ? last->next : first;
+  last = callback.get();
+  place = std::move(callback);
+}
+
+std::shared_ptr<CancellationToken::State::Callback> CancellationToken::State::take(
+    Callback& callback) {
+  std::shared_ptr<Callback>& place = callback.previous != nullptr ? callback.previous->next : first;
+  std::shared_ptr<Callback> taken = std::move(place);
+  place = std::move(taken->next);
+  (place ? place->previous : last) = taken->previous;
+  return taken;
+}
 
 void CancellationToken::State::request() {
   std::unique_lock lock(mutex);
   if (requested.exchange(true, std::memory_order_acq_rel)) return;
   requester = std::this_thread::get_id();
   bell.ring();
-  while (!callbacks.empty()) {
-    const std::shared_ptr<Callback> callback = std::move(callbacks.front());
-    callbacks.pop_front();
+  while (first) {
+    const std::shared_ptr<Callback> callback = take(*first);
     callback->stage = Callback::Stage::running;
     lock.unlock();
     callback->function();
-    lock.lock();
     callback->stage = Callback::Stage::finished;
-    finished.notify_all();
+    callback->stage.notify_all();
+    lock.lock();
   }
 }
 
-void CancellationToken::State::remove(const std::shared_ptr<Callback>& callback) {
-  std::unique_lock lock(mutex);
-  if (callback->stage == Callback::Stage::waiting) {
-    callbacks.remove(callback);
-  } else if (requester != std::this_thread::get_id()) {  // Else it would wait for itself.
-    finished.wait(lock, [&] { return callback->stage == Callback::Stage::finished; });
+void CancellationToken::State::remove(Callback& callback) {
+  {
+    const std::lock_guard lock(mutex);
+    if (callback.stage == Callback::Stage::waiting) {
+      take(callback);
+      return;
+    }
+    if (requester == std::this_thread::get_id()) return;  // Else it would wait for itself.
   }
+  callback.stage.wait(Callback::Stage::running);
 }
 
 bool CancellationToken::is_cancellation_requested() const {
@@ -79,9 +109,9 @@ Registration CancellationToken::on_cancel(std::function<void()> callback) const 
   {
     const std::lock_guard lock(state_->mutex);
     if (!state_->requested.load(std::memory_order_relaxed)) {
-      state_->callbacks.push_back(kept);
+      state_->append(kept);
       return Registration([kept, weak = std::weak_ptr<State>(state_)] {
-        if (const auto state = weak.lock()) state->remove(kept);
+        if (const auto state = weak.lock()) state->remove(*kept);
       });
     }
   }

@@ -127,7 +127,7 @@ void InProcessRun::become_ready() {
 void InProcessRun::become_unresponsive(const std::string& probe, std::string detail,
                                        Duration silence) {
   if (!watching_) return;
-  unresponsive_ = std::move(detail);
+  unresponsive_ = std::make_unique<const std::string>(std::move(detail));
   stop_watching();
   world_->bus.publish(path(), ServiceUnresponsive{id(), silence, probe});
   context_->request_cancellation();

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "executors/executor.h"
@@ -66,7 +65,7 @@ class InProcessRun final : InProcessContext::Listener {
   [[nodiscard]] const ServiceSpec& spec() const { return *context_->launch().service; }
   [[nodiscard]] const std::shared_ptr<InProcessContext>& context() const { return context_; }
   [[nodiscard]] bool stop_requested() const { return stop_requested_; }
-  [[nodiscard]] bool unresponsive() const { return unresponsive_.has_value(); }
+  [[nodiscard]] bool unresponsive() const { return unresponsive_ != nullptr; }
 
  private:
   void on_ready_said() override;
@@ -89,7 +88,7 @@ class InProcessRun final : InProcessContext::Listener {
   bool watching_ = true;  // For readiness and liveness; not any more once its end is decided.
   bool stop_requested_ = false;
   bool kill_requested_ = false;
-  std::optional<std::string> unresponsive_;  // Which sign of life was missed.
+  std::unique_ptr<const std::string> unresponsive_;  // Which sign of life was missed.
   std::unique_ptr<HeartbeatWatch> heartbeat_;
   std::unique_ptr<ProbeLoop> probing_;     // For readiness, then for liveness.
   std::shared_ptr<ServiceOutput> output_;  // From its first record on.

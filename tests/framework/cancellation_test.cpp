@@ -1,6 +1,7 @@
 #include "framework/cancellation.h"
 
 #include <doctest/doctest.h>
+#include <algorithm>
 
 #include <atomic>
 #include <optional>
@@ -121,4 +122,25 @@ TEST_CASE("when a registration has ended, its callback neither runs nor will run
 }
 
 }  // namespace
+
+TEST_CASE("many registrations end in whatever order, and the rest is called in the order of old") {
+  constexpr std::size_t count = 50'000;
+  CancellationSource source;
+  std::vector<std::size_t> called;
+  std::vector<Registration> registrations;
+  for (std::size_t number = 0; number < count; ++number) {
+    registrations.push_back(source.token().on_cancel([&, number] { called.push_back(number); }));
+  }
+  for (const bool odd_half : {true, false}) {  // From the end, then from the beginning.
+    for (std::size_t step = 0; step < count; ++step) {
+      const std::size_t number = odd_half ? count - 1 - step : step;
+      if (number % 4 == (odd_half ? 1 : 2)) registrations[number].reset();
+    }
+  }
+  source.request_cancellation();
+  CHECK(called.size() == count / 2);
+  CHECK(std::is_sorted(called.begin(), called.end()));
+  for (const std::size_t number : called) REQUIRE(number % 4 % 3 == 0);
+}
+
 }  // namespace unirun
