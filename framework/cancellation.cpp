@@ -33,21 +33,19 @@ struct CancellationToken::State {
   std::atomic<bool> requested{false};
   Doorbell bell;
   std::mutex mutex;
-  std::shared_ptr<Callback> first;  // Guarded by `mutex`, to the end.
-  Callback* last = nullptr;
-  std::thread::id requester;
+  std::shared_ptr<Callback> first;  // The latest, until the request. Guarded by `mutex`.
+  std::thread::id requester;        // Too.
 
   void request();
   void remove(Callback& callback);
-  void append(std::shared_ptr<Callback> callback);
+  void add(std::shared_ptr<Callback> callback);
+  void reverse();
   std::shared_ptr<Callback> take(Callback& callback);
 };
 
-void CancellationToken::State::append(std::shared_ptr<Callback> callback) {
-  callback->previous = last;
-  std::shared_ptr<Callback>& place = last != nullptr ? last->next : first;
-  last = callback.get();
-  place = std::move(callback);
+void CancellationToken::State::add(std::shared_ptr<Callback> callback) {
+  if (first) first->previous = callback.get();
+  callback->next = std::exchange(first, callback);
 }
 
 std::shared_ptr<CancellationToken::State::Callback> CancellationToken::State::take(
@@ -55,8 +53,20 @@ std::shared_ptr<CancellationToken::State::Callback> CancellationToken::State::ta
   std::shared_ptr<Callback>& place = callback.previous != nullptr ? callback.previous->next : first;
   std::shared_ptr<Callback> taken = std::move(place);
   place = std::move(taken->next);
-  (place ? place->previous : last) = taken->previous;
+  if (place) place->previous = taken->previous;
+  taken->previous = nullptr;
   return taken;
+}
+
+// The oldest first, from now on: none is added any more.
+void CancellationToken::State::reverse() {
+  std::shared_ptr<Callback> latest_first = std::move(first);
+  first = nullptr;
+  while (latest_first) {
+    std::shared_ptr<Callback> rest = std::move(latest_first->next);
+    latest_first->previous = nullptr;
+    add(std::exchange(latest_first, std::move(rest)));
+  }
 }
 
 void CancellationToken::State::request() {
@@ -64,6 +74,7 @@ void CancellationToken::State::request() {
   if (requested.exchange(true, std::memory_order_acq_rel)) return;
   requester = std::this_thread::get_id();
   bell.ring();
+  reverse();
   while (first) {
     const std::shared_ptr<Callback> callback = take(*first);
     callback->stage = Callback::Stage::running;
@@ -109,7 +120,7 @@ Registration CancellationToken::on_cancel(std::function<void()> callback) const 
   {
     const std::lock_guard lock(state_->mutex);
     if (!state_->requested.load(std::memory_order_relaxed)) {
-      state_->append(kept);
+      state_->add(kept);
       return Registration([kept, weak = std::weak_ptr<State>(state_)] {
         if (const auto state = weak.lock()) state->remove(*kept);
       });

@@ -44,9 +44,9 @@ struct AsyncExecutor::Impl final : InProcessRun::Owner {
    private:
     std::coroutine_handle<> on_task_ended() noexcept override;
 
+    bool beginning_ = false;
     Impl& executor_;
     std::exception_ptr refusal_;  // Of run_async() itself, without a task.
-    bool beginning_ = false;
     Task<> task_;
   };
   using Lives = std::unordered_map<RunId, std::unique_ptr<Life>>;
