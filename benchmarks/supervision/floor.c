@@ -1,7 +1,8 @@
 /* The bare floor: no supervisor at all, just vfork, a pidfd per child, and epoll.
  *
  * usage: floor COUNT PROGRAM     starts COUNT children "PROGRAM ID" and starts each again when it dies.
- * SIGTERM kills them all and ends. With FLOOR_BALLAST_MB set, so much memory is resident first. */
+ * SIGTERM kills them all and ends; with FLOOR_IN_ORDER set it kills the last one, waits for its death, and so on, as
+ * supervisors have it. With FLOOR_BALLAST_MB set, so much memory is resident first. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
@@ -39,6 +40,18 @@ static void start(int index) {
   epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);
 }
 
+static void end_in_order(int count) {
+  for (int k = count; k-- > 0;) {
+    struct epoll_event ready;
+    kill(children[k].pid, SIGKILL);
+    do {
+      epoll_wait(poller, &ready, 1, -1);
+    } while (ready.data.u32 != (unsigned)k);
+    waitpid(children[k].pid, NULL, 0);
+    close(children[k].fd);
+  }
+}
+
 int main(int argc, char **argv) {
   if (argc != 3) return 100;
   int count = atoi(argv[1]);
@@ -52,13 +65,16 @@ int main(int argc, char **argv) {
   sigaddset(&term, SIGTERM);
   sigprocmask(SIG_BLOCK, &term, NULL);
   struct epoll_event event = {.events = EPOLLIN, .data.u32 = ~0u};
-  epoll_ctl(poller, EPOLL_CTL_ADD, signalfd(-1, &term, SFD_CLOEXEC), &event);
+  int signals = signalfd(-1, &term, SFD_CLOEXEC);
+  epoll_ctl(poller, EPOLL_CTL_ADD, signals, &event);
   for (int i = 0; i < count; i++) start(i);
   for (;;) {
     struct epoll_event ready[64];
     int n = epoll_wait(poller, ready, 64, -1);
     for (int i = 0; i < n; i++) {
       if (ready[i].data.u32 == ~0u) {
+        epoll_ctl(poller, EPOLL_CTL_DEL, signals, NULL);
+        if (getenv("FLOOR_IN_ORDER")) return end_in_order(count), 0;
         for (int k = 0; k < count; k++) kill(children[k].pid, SIGKILL);
         for (int k = 0; k < count; k++) waitpid(children[k].pid, NULL, 0);
         return 0;

@@ -18,6 +18,8 @@ from pathlib import Path
 import systems
 from crash_restart import Acts, build, wait_for_all
 
+KINDS: list[type[systems.System]] = [*systems.ALL, systems.FloorInOrder]
+
 
 def own_processes(root: int, children: set[int]) -> list[int]:
     """The supervisor's processes: ``root`` and its descendants, without the children it keeps alive."""
@@ -95,7 +97,7 @@ def main() -> None:
         for count in options.children:
             rows: dict[str, list[dict[str, float]]] = {}
             for _ in range(options.rounds):
-                for kind in systems.ALL:
+                for kind in KINDS:
                     if kind.missing() or (options.only and kind.name not in options.only):
                         continue
                     rows.setdefault(kind.name, []).append(measure(kind, act, count, options.idle_seconds))

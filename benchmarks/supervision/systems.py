@@ -86,6 +86,15 @@ class Floor(System):
         return [str(self.act.parent / "floor"), str(self.count), str(self.act)]
 
 
+class FloorInOrder(Floor):
+    """Whose children end one after another, as a supervisor's do."""
+
+    name = "floor in order"
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "FLOOR_IN_ORDER": "1"}
+
+
 class AsyncioLoop(System):
     name = "asyncio loop"
 
