@@ -34,7 +34,7 @@ struct Served {
     host = std::make_unique<BackgroundHost>(small_config(directory), options);
     host->run_before_start([this](EventLoop& loop) { executor.use(loop); });
     REQUIRE(host->start().ok());
-    client.set_timeout(30s);
+    client.set_timeout(2min);
   }
   ~Served() {
     host->request_stop("the test");
