@@ -54,7 +54,7 @@ struct ThreadExecutor::Impl final : InProcessRun::Owner {
   template <class Function>
   static auto on_loop(const std::weak_ptr<Impl*>& executor, Function function) {
     return [executor, function = std::move(function)]() mutable {
-      if (const auto alive = executor.lock()) function(**alive);
+      if (const auto impl = executor.lock()) function(**impl);
     };
   }
 
