@@ -188,9 +188,9 @@ Status Host::Impl::start() {
   }
   started_at_ = loop_.clock().now();
   journal_->start();
-  const Environment environment{loop_.clock(), loop_, random_, events_, executors_, runs_};
+  const SupervisionWorld world{loop_.clock(), loop_, random_, events_, executors_, runs_};
   tree_ = std::make_unique<SupervisionTree>(
-      environment, std::shared_ptr<const SupervisorSpec>(config_, &config_->root));
+      world, std::shared_ptr<const SupervisorSpec>(config_, &config_->root));
   open_doors(*listening);
   watch_trees();
   if (options_.handle_signals) watch_signals();

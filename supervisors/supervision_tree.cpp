@@ -25,11 +25,11 @@ struct SupervisionTree::Impl {
     TimerId timer = TimerId::none;
   };
 
-  Impl(const Environment& given, std::shared_ptr<const SupervisorSpec> root_spec)
-      : environment(given), outbox(given.events), spec(std::move(root_spec)) {}
+  Impl(const SupervisionWorld& given, std::shared_ptr<const SupervisorSpec> root_spec)
+      : world(given), outbox(given.events), spec(std::move(root_spec)) {}
 
   ~Impl() {
-    for (const Stopper& stopper : stoppers) environment.timers.cancel_timer(stopper.timer);
+    for (const Stopper& stopper : stoppers) world.timers.cancel_timer(stopper.timer);
   }
 
   void started() {
@@ -42,7 +42,7 @@ struct SupervisionTree::Impl {
     outbox.call([this, reason = std::move(reason)] {
       if (!said_started) on_started(Error{Errc::start_failed, reason.describe()});
       for (Stopper& stopper : std::exchange(stoppers, {})) {
-        environment.timers.cancel_timer(stopper.timer);
+        world.timers.cancel_timer(stopper.timer);
         if (stopper.reply) stopper.reply({});
       }
       on_ended(reason);
@@ -98,7 +98,7 @@ struct SupervisionTree::Impl {
     return all;
   }
 
-  const Environment environment;
+  const SupervisionWorld world;
   detail::Outbox outbox;
   std::shared_ptr<const SupervisorSpec> spec;  // Until the start.
   std::shared_ptr<Supervisor> root;
@@ -110,9 +110,9 @@ struct SupervisionTree::Impl {
   std::vector<Stopper> stoppers;
 };
 
-SupervisionTree::SupervisionTree(const Environment& environment,
+SupervisionTree::SupervisionTree(const SupervisionWorld& world,
                                  std::shared_ptr<const SupervisorSpec> spec)
-    : impl_(std::make_unique<Impl>(environment, std::move(spec))) {}
+    : impl_(std::make_unique<Impl>(world, std::move(spec))) {}
 
 SupervisionTree::~SupervisionTree() = default;
 
@@ -122,7 +122,7 @@ Status SupervisionTree::start(std::function<void(Status)> on_started,
   if (const auto faults = check(*impl_->spec); !faults.empty()) return to_error(faults);
   impl_->on_started = on_started ? std::move(on_started) : [](const Status&) {};
   impl_->on_ended = on_ended ? std::move(on_ended) : [](const ExitReason&) {};
-  impl_->root = std::make_shared<Supervisor>(impl_->environment, impl_->outbox, std::string(),
+  impl_->root = std::make_shared<Supervisor>(impl_->world, impl_->outbox, std::string(),
                                              std::move(impl_->spec));
   impl_->root->start(
       [impl = impl_.get()] { impl->started(); },
@@ -140,7 +140,7 @@ void SupervisionTree::stop(ExitReason reason, std::optional<Duration> timeout,
   stopper.number = ++impl_->last_stopper;
   stopper.reply = std::move(reply);
   if (timeout && stopper.reply) {
-    const auto& world = impl_->environment;
+    const auto& world = impl_->world;
     stopper.timer = world.timers.start_timer(
         world.clock.now() + *timeout, [impl = impl_.get(), number = stopper.number, t = *timeout] {
           impl->stop_timed_out(number, t);

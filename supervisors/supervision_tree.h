@@ -9,7 +9,7 @@
 // waited for, else later, from the loop. No supervisor is in the middle of something then, so the
 // callback may call the tree again. Queries are answered at once, whatever is starting or stopping.
 //
-// Thread: the loop's. Owner: the door; everything in its Environment outlives it. Destroying a
+// Thread: the loop's. Owner: the door; everything in its SupervisionWorld outlives it. Destroying a
 // tree whose children run lets go of them without a word: stop() first.
 
 #pragma once
@@ -28,8 +28,8 @@
 #include "framework/result.h"
 #include "supervisors/child_spec.h"
 #include "supervisors/command.h"
-#include "supervisors/environment.h"
 #include "supervisors/snapshot.h"
+#include "supervisors/supervision_world.h"
 
 namespace unirun {
 
@@ -44,7 +44,7 @@ class SupervisionTree {
   using Reply = std::function<void(Result<ChildSnapshot>)>;
 
   // `spec` is judged by start(), and not copied. REQUIRES: not null.
-  SupervisionTree(const Environment& environment, std::shared_ptr<const SupervisorSpec> spec);
+  SupervisionTree(const SupervisionWorld& world, std::shared_ptr<const SupervisorSpec> spec);
   ~SupervisionTree();
   SupervisionTree(const SupervisionTree&) = delete;
   SupervisionTree& operator=(const SupervisionTree&) = delete;

@@ -20,47 +20,45 @@ void Executors::kill(RunId run) const {
   for (const auto& [name, executor] : by_name_) executor->kill(run);
 }
 
-Supervisor::Supervisor(const Environment& environment, detail::Outbox& outbox, std::string path,
+Supervisor::Supervisor(const SupervisionWorld& world, detail::Outbox& outbox, std::string path,
                        const std::shared_ptr<const SupervisorSpec>& spec)
-    : environment_(environment),
+    : world_(world),
       outbox_(outbox),
       path_(std::move(path)),
-      supervision_(spec, environment.random, environment.runs) {}
+      supervision_(spec, world.random, world.runs) {}
 
-Supervisor::~Supervisor() { environment_.timers.cancel_timer(timer_); }
+Supervisor::~Supervisor() { world_.timers.cancel_timer(timer_); }
 
 void Supervisor::start(std::function<void()> on_started, std::function<void(ExitReason)> on_ended) {
   on_started_ = std::move(on_started);
   on_ended_ = std::move(on_ended);
-  perform(supervision_.start(environment_.clock.now()));
+  perform(supervision_.start(world_.clock.now()));
 }
 
 void Supervisor::call(Command command, Reply reply) {
   const CallId id{++last_call_};
   callers_.emplace(id, std::move(reply));
-  perform(supervision_.on_call(id, command, environment_.clock.now()));
+  perform(supervision_.on_call(id, command, world_.clock.now()));
 }
 
 void Supervisor::shut_down(ExitReason reason) {
-  perform(supervision_.shut_down(std::move(reason), environment_.clock.now()));
+  perform(supervision_.shut_down(std::move(reason), world_.clock.now()));
 }
 
-void Supervisor::kill_all() { perform(supervision_.kill_all(environment_.clock.now())); }
+void Supervisor::kill_all() { perform(supervision_.kill_all(world_.clock.now())); }
 
 void Supervisor::on_process(RunId run, std::int64_t pid) { supervision_.on_process(run, pid); }
 
-void Supervisor::on_ready(RunId run) {
-  perform(supervision_.on_ready(run, environment_.clock.now()));
-}
+void Supervisor::on_ready(RunId run) { perform(supervision_.on_ready(run, world_.clock.now())); }
 
 void Supervisor::on_exited(RunId run, ExitReason reason) {
   nested_.erase(run);
-  perform(supervision_.on_exited(run, std::move(reason), environment_.clock.now()));
+  perform(supervision_.on_exited(run, std::move(reason), world_.clock.now()));
 }
 
 void Supervisor::on_ignored(RunId run) {
   nested_.erase(run);
-  perform(supervision_.on_ignored(run, environment_.clock.now()));
+  perform(supervision_.on_ignored(run, world_.clock.now()));
 }
 
 // ---- Carrying out ----
@@ -97,16 +95,16 @@ void Supervisor::carry_out(action::Launch launch) {
                        outcome.state == LaunchOutcome::State::starting ||
                        outcome.state == LaunchOutcome::State::over;
   if (!follows) nested_.erase(launch.run);
-  perform(supervision_.on_launched(launch.run, std::move(outcome), environment_.clock.now()));
+  perform(supervision_.on_launched(launch.run, std::move(outcome), world_.clock.now()));
 }
 
 LaunchOutcome Supervisor::launch_service(const action::Launch& launch) {
-  Executor* executor = environment_.executors.find(launch.spec->executor);
+  Executor* executor = world_.executors.find(launch.spec->executor);
   if (!executor) {
     LaunchOutcome outcome;
-    outcome.reason = ExitReason::of(
-        ExitKind::start_failed, fmt::format("no executor is called \"{}\"; there is: {}",
-                                            launch.spec->executor, environment_.executors.names()));
+    outcome.reason = ExitReason::of(ExitKind::start_failed,
+                                    fmt::format("no executor is called \"{}\"; there is: {}",
+                                                launch.spec->executor, world_.executors.names()));
     return outcome;
   }
   std::shared_ptr<const ServiceSpec> service = launch.spec->service;
@@ -122,8 +120,8 @@ LaunchOutcome Supervisor::launch_service(const action::Launch& launch) {
 
 LaunchOutcome Supervisor::launch_supervisor(const action::Launch& launch) {
   const RunId run = launch.run;
-  auto nested = std::make_shared<Supervisor>(environment_, outbox_, path_of(launch.id),
-                                             launch.spec->supervisor);
+  auto nested =
+      std::make_shared<Supervisor>(world_, outbox_, path_of(launch.id), launch.spec->supervisor);
   nested_.emplace(run, nested);
   Launching launching{run, false, std::nullopt};
   launching_ = &launching;
@@ -145,7 +143,7 @@ LaunchOutcome Supervisor::launch_supervisor(const action::Launch& launch) {
       if (const auto self = alive.lock()) self->on_exited(run, reason);
     };
     // Not cancelled: it holds nothing alive, and a dead run is ignored.
-    static_cast<void>(environment_.timers.start_timer(environment_.clock.now(), std::move(tell)));
+    static_cast<void>(world_.timers.start_timer(world_.clock.now(), std::move(tell)));
   }
   return outcome;
 }
@@ -168,14 +166,14 @@ void Supervisor::on_nested_ended(RunId run, ExitReason reason) {
 
 void Supervisor::carry_out(const action::RequestStop& stop) {
   const auto found = nested_.find(stop.run);
-  if (found == nested_.end()) return environment_.executors.request_stop(stop.run);
+  if (found == nested_.end()) return world_.executors.request_stop(stop.run);
   const Nested alive = found->second;  // Its end takes it out of nested_.
   alive->shut_down(ExitReason::shutdown());
 }
 
 void Supervisor::carry_out(const action::Kill& kill) {
   const auto found = nested_.find(kill.run);
-  if (found == nested_.end()) return environment_.executors.kill(kill.run);
+  if (found == nested_.end()) return world_.executors.kill(kill.run);
   const Nested alive = found->second;
   alive->kill_all();
 }
@@ -202,13 +200,13 @@ void Supervisor::carry_out(action::Ended ended) { ended_ = std::move(ended.reaso
 void Supervisor::arm_timer() {
   const Instant due = supervision_.next_deadline();
   if (due == timer_due_) return;
-  environment_.timers.cancel_timer(std::exchange(timer_, TimerId::none));
+  world_.timers.cancel_timer(std::exchange(timer_, TimerId::none));
   timer_due_ = due;
   if (due == Instant::max()) return;
-  timer_ = environment_.timers.start_timer(due, [this] {
+  timer_ = world_.timers.start_timer(due, [this] {
     timer_ = TimerId::none;
     timer_due_ = Instant::max();
-    perform(supervision_.on_time(environment_.clock.now()));
+    perform(supervision_.on_time(world_.clock.now()));
   });
 }
 
@@ -234,7 +232,7 @@ Result<ChildSnapshot> Supervisor::child(const ChildRef& ref) const {
 }
 
 SupervisorSnapshot Supervisor::snapshot() const {
-  return supervision_.snapshot(environment_.clock.now());
+  return supervision_.snapshot(world_.clock.now());
 }
 
 Supervisor* Supervisor::nested(RunId run) const {

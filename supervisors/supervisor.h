@@ -1,11 +1,11 @@
 // Supervisor is the shell around Supervision: it feeds it with what happens and carries out what it
-// wants, with the Environment it was given. It decides nothing.
+// wants, with the SupervisionWorld it was given. It decides nothing.
 //
 // A nested supervisor is a child like any other: to launch it is to create a Supervisor and start
 // it, its end is the exit of its run.
 //
 // Thread: the loop's. Owner: the tree, or the supervisor above, by shared_ptr: one that ends is let
-// go of by its owner while it is still on the stack. Environment and Outbox outlive it.
+// go of by its owner while it is still on the stack. SupervisionWorld and Outbox outlive it.
 
 #pragma once
 
@@ -20,10 +20,10 @@
 
 #include "executors/executor.h"
 #include "supervisors/action.h"
-#include "supervisors/environment.h"
 #include "supervisors/outbox.h"
 #include "supervisors/snapshot.h"
 #include "supervisors/supervision.h"
+#include "supervisors/supervision_world.h"
 
 namespace unirun {
 
@@ -32,7 +32,7 @@ class Supervisor final : public RunObserver, public std::enable_shared_from_this
   using Reply = std::function<void(Result<ChildSnapshot>)>;
 
   // REQUIRES: check(spec) finds no fault.
-  Supervisor(const Environment& environment, detail::Outbox& outbox, std::string path,
+  Supervisor(const SupervisionWorld& world, detail::Outbox& outbox, std::string path,
              const std::shared_ptr<const SupervisorSpec>& spec);
   ~Supervisor() override;
   Supervisor(const Supervisor&) = delete;
@@ -86,7 +86,7 @@ class Supervisor final : public RunObserver, public std::enable_shared_from_this
   void tell_owner();
   [[nodiscard]] std::string path_of(std::string_view id) const;
 
-  const Environment& environment_;
+  const SupervisionWorld& world_;
   detail::Outbox& outbox_;
   std::string path_;
   Supervision supervision_;

@@ -44,6 +44,10 @@ SPOKEN_AT = {
 TEST_NAME = re.compile(r'^\s*(?:TEST_CASE|SCENARIO)\w*\((?:\w+,\s*)?((?:\s*"(?:\\.|[^"\\])*")+)', re.M)
 UNSPEAKABLE = re.compile(r"[;\[\]\\$]")
 
+# Two types of one name that the linker sees are one to it, whichever it takes: that compiles, and goes wrong later.
+TYPE = re.compile(r"(?:class|struct)(?: \[\[nodiscard\]\])? (\w+)(?: final)?\s*(?::[^:]|\{)")
+NAMESPACE = re.compile(r"namespace ([\w:]*)\s*\{")
+
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 
 
@@ -73,6 +77,19 @@ def without_comments(text: str) -> str:
     return re.sub(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', blank, text, flags=re.S)
 
 
+def types(text: str) -> list[tuple[str, int]]:
+    """The types that other files can see, with their namespace, and the lines where they are made."""
+    found, open_ones = [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := NAMESPACE.match(line):
+            open_ones.append(match.group(1))
+        elif line.startswith("}  // namespace") and open_ones:
+            open_ones.pop()
+        elif (match := TYPE.match(line)) and "" not in open_ones:
+            found.append(("::".join([*open_ones, match.group(1)]), number))
+    return found
+
+
 def find_circle(graph: dict[str, list[str]]) -> list[str] | None:
     done: set[str] = set()
 
@@ -98,6 +115,7 @@ def find_circle(graph: dict[str, list[str]]) -> list[str] | None:
 def breaches(root: Path) -> list[str]:
     found: list[str] = []
     graph: dict[str, list[str]] = {}
+    made: dict[str, str] = {}
     for path in sources(root):
         name = path.relative_to(root).as_posix()
         floor = FLOORS.index(name.split("/")[0])
@@ -115,6 +133,10 @@ def breaches(root: Path) -> list[str]:
             for header, homes in AT_HOME.items():
                 if target.startswith(header) and not any(name.startswith(home) for home in homes):
                     found.append(f"{name}:{number}: {header} lives in {', '.join(homes)} only")
+        for type_name, number in types(text):
+            place = f"{name}:{number}"
+            if (first := made.setdefault(type_name, place)) != place:
+                found.append(f"{place}: there is a {type_name} at {first} already")
         for number, line in enumerate(without_comments(text).splitlines(), 1):
             for words, homes in SPOKEN_AT.items():
                 if re.search(words, line) and not any(name.startswith(home) for home in homes):
@@ -133,9 +155,19 @@ def self_test() -> int:
         "uv above floor 0": {"executors/a.h": "#include <uv.h>\n"},
         "a clock in supervisors": {"supervisors/a.cpp": "auto t = std::chrono::steady_clock::now();\n"},
         "a test that ctest cannot call": {"tests/a.cpp": 'TEST_CASE("one; two") {}\n'},
+        "one name for two": {
+            "executors/a.cpp": "namespace u {\nclass Waiter {\n};\n}  // namespace u\n",
+            "framework/b.h": "namespace u {\nclass Waiter final : A {\n};\n}  // namespace u\n",
+        },
         "a fork": {"executors/a.cpp": "int pid = fork();\n"},
     }
-    right = {"host/a.h": '#include "framework/b.h"  // not fork()\n', "framework/b.h": "// steady_clock::now\n"}
+    own = "namespace u {\nnamespace {\nclass Own {\n};\n}  // namespace\n}  // namespace u\n"
+    right = {
+        "host/a.h": '#include "framework/b.h"  // not fork()\n',
+        "framework/b.h": "// steady_clock::now\n",
+        "host/a.cpp": own,
+        "host/b.cpp": own,
+    }
     for name, files in [*wrong.items(), ("right", right)]:
         with tempfile.TemporaryDirectory() as folder:
             for file, text in files.items():

@@ -78,7 +78,7 @@ struct World {
       root->children.push_back(std::move(child));
     }
     tree = std::make_unique<SupervisionTree>(
-        Environment{the_clock, loop, random, bus, executors, runs}, root);
+        SupervisionWorld{the_clock, loop, random, bus, executors, runs}, root);
   }
 
   EventLoop loop{the_clock};

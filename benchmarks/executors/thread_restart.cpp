@@ -194,7 +194,7 @@ class Tree {
       root->children.push_back(std::move(child));
     }
     tree_ = std::make_unique<SupervisionTree>(
-        Environment{system_clock, world.loop, random_, world.bus, executors_, runs_}, root);
+        SupervisionWorld{system_clock, world.loop, random_, world.bus, executors_, runs_}, root);
   }
   void start(std::function<void()> on_started) {
     const Status fine = tree_->start([on_started](const Status&) { on_started(); },

@@ -19,7 +19,7 @@
 #include "framework/event_bus.h"
 #include "framework/random.h"
 #include "framework/simulated_time.h"
-#include "supervisors/environment.h"
+#include "supervisors/supervision_world.h"
 #include "supervisors/supervision_tree.h"
 
 namespace {

@@ -51,13 +51,13 @@ Word& word_of(pthread_mutex_t& mutex) { return *reinterpret_cast<Word*>(&mutex._
 }  // namespace
 
 // One thread and the places that it waits for.
-class Waiter {
+class DeathWaiter {
  public:
   // `on_released` is called on the waiter's thread.
-  Waiter(char* board, std::function<void(std::size_t)> on_released)
+  DeathWaiter(char* board, std::function<void(std::size_t)> on_released)
       : board_(board), on_released_(std::move(on_released)), thread_([this] { run(); }) {}
 
-  ~Waiter() {
+  ~DeathWaiter() {
     {
       const std::lock_guard lock(mutex_);
       ending_ = true;
@@ -65,8 +65,8 @@ class Waiter {
     tell();
     thread_.join();
   }
-  Waiter(const Waiter&) = delete;
-  Waiter& operator=(const Waiter&) = delete;
+  DeathWaiter(const DeathWaiter&) = delete;
+  DeathWaiter& operator=(const DeathWaiter&) = delete;
 
   [[nodiscard]] bool has_room() {
     const std::lock_guard lock(mutex_);
@@ -164,7 +164,7 @@ struct DeathBoard::Impl {
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
-  Waiter& waiter_with_room() {
+  DeathWaiter& waiter_with_room() {
     for (const auto& waiter : waiters) {
       if (waiter->has_room()) return *waiter;
     }
@@ -173,7 +173,7 @@ struct DeathBoard::Impl {
         if (*still_alive) released(place);
       });
     };
-    return *waiters.emplace_back(std::make_unique<Waiter>(board, post));
+    return *waiters.emplace_back(std::make_unique<DeathWaiter>(board, post));
   }
 
   void released(std::size_t place) {
@@ -190,7 +190,7 @@ struct DeathBoard::Impl {
   std::vector<std::size_t> free;  // Given back.
   std::size_t used = 0;           // Never taken from here on.
   std::unordered_map<std::size_t, std::function<void()>> watched;
-  std::vector<std::unique_ptr<Waiter>> waiters;
+  std::vector<std::unique_ptr<DeathWaiter>> waiters;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 };
 

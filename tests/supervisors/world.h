@@ -13,7 +13,7 @@
 #include "framework/event_bus.h"
 #include "framework/random.h"
 #include "framework/simulated_time.h"
-#include "supervisors/environment.h"
+#include "supervisors/supervision_world.h"
 #include "supervisors/supervision_tree.h"
 #include "tests/supervisors/simulated_executor.h"
 
@@ -165,7 +165,7 @@ struct World {
     return nullptr;
   }
 
-  Environment environment() { return {time, time, random, bus, executors, runs}; }
+  SupervisionWorld environment() { return {time, time, random, bus, executors, runs}; }
 
   SimulatedTime time;
   Random random;

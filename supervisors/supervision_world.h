@@ -1,5 +1,5 @@
-// Environment: all that supervision may ask of the world. Small references rather than one wide
-// interface, so that a test replaces only what it means to.
+// SupervisionWorld: all that supervision may ask of the world. Small references rather than one
+// wide interface, so that a test replaces only what it means to.
 //
 // Thread: the loop's. A door (host, test, simulation) owns everything named here and keeps it
 // alive longer than the tree.
@@ -42,7 +42,7 @@ class Executors {
   std::map<std::string, Executor*, std::less<>> by_name_;
 };
 
-struct Environment {
+struct SupervisionWorld {
   const Clock& clock;          // What time is it? Monotonic; never the wall clock.
   Timers& timers;              // Call me then. Equal instants fire in the order they were set.
   Random& random;              // The only chance there is; its owner says the seed in the log.
