@@ -60,7 +60,8 @@ TEST_CASE("the board tells of a worker that was killed, and of none that lives")
   const UniqueFd reading(said[0]);
   const pid_t worker = ::fork();
   if (worker == 0) {
-    Mapped(board).hold(place);
+    Mapped mapped(board);  // To its death: the kernel looks into it then.
+    mapped.hold(place);
     if (::write(said[1], "held", 4) != 4) ::_exit(1);
     while (true) ::pause();
   }
