@@ -144,7 +144,8 @@ class Life:
     def run(self, link: ServiceLink) -> None:
         """Run it in this thread, to its end."""
         context = self._context(link)
-        threading.current_thread().name = context.path
+        # Past its setter: from 3.14 on that names the native thread too, which has the name of its service already.
+        threading.current_thread()._name = context.path  # type: ignore[attr-defined]
         mark = _current.set(link)
         try:
             context.cancellation.raise_if_cancelled()

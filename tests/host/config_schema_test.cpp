@@ -120,7 +120,9 @@ TEST_CASE("every default in the schema is the default of the specs") {
   const json& definitions = schema_of_binary().at("definitions");
   const auto compare = [&](const json& rules, const json& values) {
     int compared = 0;
-    for (const auto& [key, rule] : rules.items()) {
+    for (const auto& [name, rule] : rules.items()) {
+      const std::string& key =
+          name;  // clang 14 lets no lambda, as CHECK_MESSAGE is, have a binding.
       json expected = rule.contains("default") ? rule.at("default") : json();
       if (expected.is_null() && rule.contains("$ref")) {
         const std::string pointer = rule.at("$ref").get<std::string>().substr(13);
