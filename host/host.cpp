@@ -254,6 +254,7 @@ Status Host::Impl::open_executors() {
   }
   ProcessExecutorOptions options;
   options.sole_parent = options_.sole_parent;
+  options.mark_process = options_.owns_process;
   options.control_socket = socket_path_;
   options.metrics = &metrics_;
   if (!config_->python.empty()) options.python_interpreter = config_->python;

@@ -44,6 +44,7 @@ struct HostOptions {
   bool control = true;                  // Open the control socket.
   bool journal = true;                  // Keep events in a file.
   bool sole_parent = false;             // Nothing but this host starts processes in this process.
+  bool owns_process = false;            // This process is the host, and nothing else.
   // Makes the Python services that run inside the host; outlives it. Null: there are none, and a
   // configuration was checked without LoadOptions::python_in_host.
   ServiceFactory* python_services = nullptr;

@@ -5,10 +5,13 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "executors/process/host_mark.h"
 #include "host/cli/command_line.h"
 #include "python_bindings/services/attendant.h"
 #include "python_bindings/services/python_service_factory.h"
@@ -39,12 +42,22 @@ int run_main(const std::vector<std::string>& arguments, const std::string& pytho
   });
 }
 
+// What the environment of this process says of the host: os.environ is a copy from before.
+std::map<std::string, std::string> host_marks() {
+  std::map<std::string, std::string> marks;
+  for (const char* name : {host_mark_variable, launch_mark_variable}) {
+    if (const char* value = std::getenv(name)) marks.emplace(name, value);
+  }
+  return marks;
+}
+
 }  // namespace
 
 void bind_services(py::module_& module) {
   bind_service_link(module);
   module.def("main", &run_main, py::arg("arguments"), py::arg("python"),
              py::arg("targets_are_checked"));
+  module.def("host_marks", &host_marks);
 }
 
 }  // namespace unirun::bindings

@@ -18,6 +18,9 @@ inline constexpr const char* host_mark_variable = "UNIRUN_HOST";
 // Which launch of that host: a number that grows from launch to launch, which a RunId need not do.
 inline constexpr const char* launch_mark_variable = "UNIRUN_LAUNCH";
 
+// Of no launch, but of what runs inside the host: it ends with the host.
+inline constexpr const char* launch_of_host = "0";
+
 struct HostMark {
   static constexpr std::size_t max_text = 96;
 

@@ -74,6 +74,10 @@ struct ProcessExecutor::Impl final : ProcessRun::Owner {
     world.templates = &templates;
     world.control_socket = options.control_socket;
     world.metrics = options.metrics;
+    if (options.mark_process) {
+      ::setenv(host_mark_variable, world.host_mark.c_str(), 1);
+      ::setenv(launch_mark_variable, launch_of_host, 1);
+    }
   }
 
   // Before the sweeper, which keeps it.

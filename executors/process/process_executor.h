@@ -35,6 +35,11 @@ struct ProcessExecutorOptions {
   // Seeds the mark of this host (and the names of notify sockets); 0 asks the system.
   std::uint64_t seed = 0;
 
+  // Puts the host's mark into the environment of this very process: what services on threads and on
+  // the loop start by themselves carries it then, and ends with the host. For a process that is a
+  // host and nothing else.
+  bool mark_process = false;
+
   // For Python targets that name none.
   std::string python_interpreter = "python3";
 

@@ -45,6 +45,7 @@ struct StraySweeper::Sweep final : ProcessSet {
   // Which launch the mark names.
   [[nodiscard]] Found find_launch(pid_t pid, std::uint64_t& launch) const;
   [[nodiscard]] bool is_over(std::uint64_t launch) const {
+    if (launch == 0) return to_the_last;  // launch_of_host
     return launch <= launches.last &&
            !std::binary_search(launches.live.begin(), launches.live.end(), launch);
   }

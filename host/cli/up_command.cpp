@@ -65,6 +65,7 @@ ExitCode run_host(HostConfig config, const UpOptions& options, const Console& co
   const Severity least = config.log_level;
   HostOptions host_options;
   host_options.handle_signals = true;
+  host_options.owns_process = true;
   host_options.python_services = door.python_services;
   // A Python service may start processes of its own, whose ends are its own affair.
   host_options.sole_parent = door.python_services == nullptr;

@@ -6,6 +6,7 @@ are shared by all services that live here, and ``os._exit`` ends them all.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from json import loads
 from logging import NOTSET
 from typing import TYPE_CHECKING, Any
 
-from unirun import _logging_bridge, _target
+from unirun import _core, _logging_bridge, _target
 from unirun._failure import describe
 from unirun.cancellation import CancellationToken, Cancelled
 from unirun.service import Ignore, ServiceContext
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from unirun._core import ServiceLink
     from unirun.streams import Queue
+
+# What services start by themselves ends with the host, if that has a process of its own.
+os.environ.update(_core.host_marks())
 
 _current: ContextVar[ServiceLink | None] = ContextVar("unirun_service", default=None)
 _making_callbacks = threading.Lock()

@@ -3,8 +3,10 @@
 Says "up" once it is there. Ends by itself, with 3, on SIGUSR1.
 """
 
+import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from typing import Any
@@ -18,6 +20,25 @@ def stay() -> None:
 def service(context: Any) -> None:
     """The same as a Python service: of the kind that is its id."""
     leave(context.id)
+
+
+def marked(context: Any) -> dict[str, str]:
+    return {**os.environ, "FAULT_TOKEN": context.config["token"]}
+
+
+def inside(context: Any) -> None:
+    """A service inside the host, which leaves one of its kind behind and lives on."""
+    subprocess.Popen([sys.executable, __file__, context.id], env=marked(context), stdout=subprocess.DEVNULL)
+    context.ready()
+    context.cancellation.wait()
+
+
+async def on_loop(context: Any) -> None:
+    """The same on the loop of the host."""
+    command = (sys.executable, __file__, context.id)
+    await asyncio.create_subprocess_exec(*command, env=marked(context), stdout=subprocess.DEVNULL)
+    context.ready()
+    await asyncio.Event().wait()
 
 
 def leave(kind: str) -> None:

@@ -106,3 +106,31 @@ def test_nobody_survives(ending: str, user: int | None) -> None:
             host.kill()
         left = {kind: host.processes(f"{host.token}-{kind}") for kind in KINDS}
         assert eventually(lambda: not any(host.processes(f"{host.token}-{kind}") for kind in KINDS)), left
+
+
+@pytest.mark.parametrize("ending", ["stop", "SIGKILL of the host"])
+@pytest.mark.parametrize(("executor", "target"), [("thread", "inside"), ("async", "on_loop")])
+def test_what_services_inside_the_host_start_ends_with_the_host(executor: str, target: str, ending: str) -> None:
+    package = os.environ.get("PYTHONPATH") or str(BINARY.resolve().parents[1] / "python")
+    with RealHost(environment={"PYTHONPATH": package}) as host:
+        services = [
+            {
+                "id": kind,
+                "python": f"{SCRIPT}:{target}",
+                "executor": executor,
+                "config": {"token": f"{host.token}-{kind}"},
+                "readiness": {"kind": "notify"},
+            }
+            for kind in KINDS
+        ]
+        host.start({**tree(*services), "host": {"python": sys.executable}})
+        for kind in KINDS:
+            host.wait_for("service_started", f"s/{kind}")
+            assert eventually(lambda kind=kind: len(host.processes(f"{host.token}-{kind}")) >= 2), kind  # type: ignore[misc]
+        if ending == "stop":
+            host.send(signal.SIGTERM)
+            assert host.wait() == 0
+            assert not any(host.processes(f"{host.token}-{kind}") for kind in KINDS)  # At once: the host ends last.
+        else:
+            host.kill()
+        assert eventually(lambda: not any(host.processes(f"{host.token}-{kind}") for kind in KINDS))
