@@ -39,7 +39,7 @@ int main() {
   executors.add("process", processes);
   Random random(1);
   RunIds runs;
-  SupervisionTree tree(Environment{clock, loop, random, bus, executors, runs},
+  SupervisionTree tree(SupervisionWorld{clock, loop, random, bus, executors, runs},
                        std::make_shared<const SupervisorSpec>(spec));
   const Status started =
       tree.start([](const Status&) {},
