@@ -69,10 +69,9 @@ void Referee::add(Below& below, const std::string& id, std::shared_ptr<const Chi
   child.spec = std::move(spec);
 }
 
-void Referee::on_start_child(const std::string& supervisor, const ChildSpec& spec) {
-  Below* below = supervisor_at(supervisor);
-  if (!below || below->children.count(spec.id) > 0) return;
-  add(*below, spec.id, std::make_shared<const ChildSpec>(spec));
+void Referee::on_spec(std::string_view path, const ChildSpec& spec) {
+  Child* child = child_at(path, true);
+  if (child && !child->joined) child->spec = std::make_shared<const ChildSpec>(spec);
 }
 
 void Referee::on_stop() { root_->ending = true; }
@@ -186,9 +185,10 @@ void Referee::starting(Child& child, const ServiceStarting& event, Instant at) {
     }
   }
   // A retry of a failed start is counted when it is made. (In a group the siblings stop first, so
-  // that the moment cannot be seen from outside; with dependencies it may have to wait.)
+  // that the moment cannot be seen from outside; with dependencies it may have to wait.) What had
+  // come and gone counts from its end, but not before those behind it in a sequence have started.
   if (!in_groups && !below.graph && event.cause == StartCause::restart && child.failed_start) {
-    count_restart(below, at);
+    count_restart(below, std::min(at, child.counts_from));
     rule(!below.must_give_up, "a retry more than the intensity allows", child.path);
   }
   if (!std::exchange(child.joined, true)) child.order = ++below.last_order;
@@ -222,7 +222,9 @@ void Referee::exited(Child& child, const ServiceExited& event, Instant at) {
   rule(!child.below || child.below->ended, "a supervisor's run ended before it had", child.path);
   child.live = child.ready = false;
   child.below.reset();
+  const bool was_over = over_.erase(event.run) > 0;
   child.failed_start = !event.was_ready && !event.expected;
+  child.counts_from = was_over ? at : Instant::max();
 
   // Did its end call for a restart? Not in a sequence that is stopping it anyway: then some sibling
   // is being stopped, or this supervisor ends.
@@ -240,11 +242,10 @@ void Referee::exited(Child& child, const ServiceExited& event, Instant at) {
 
 void Referee::count_restart(Below& below, Instant at) {
   if (below.probing) return;
-  while (!below.restarts.empty() && at - below.restarts.front() > below.spec.period) {
-    below.restarts.pop_front();
-  }
-  below.restarts.push_back(at);
-  if (below.restarts.size() > below.spec.max_restarts) below.must_give_up = true;
+  std::deque<Instant>& restarts = below.restarts;
+  restarts.insert(std::upper_bound(restarts.begin(), restarts.end(), at), at);
+  while (restarts.back() - restarts.front() > below.spec.period) restarts.pop_front();
+  if (restarts.size() > below.spec.max_restarts) below.must_give_up = true;
 }
 
 // ---- States ----

@@ -30,8 +30,12 @@ class Referee {
   // Everything of the root is to stop from now on.
   void on_stop();
 
-  // start_child was asked for this spec.
-  void on_start_child(const std::string& supervisor, const ChildSpec& spec);
+  // This run is gone by the time that its launch is answered: its end is a crash and no failed
+  // start, which nothing in the events shows.
+  void on_over(RunId run) { over_.insert(run); }
+
+  // The child at this path, which is about to start, was added with this spec.
+  void on_spec(std::string_view path, const ChildSpec& spec);
 
   // Does what supervision says of itself agree with what really runs?
   void compare(const TreeSnapshot& tree, const SimulatedExecutor& executor);
@@ -57,6 +61,7 @@ class Referee {
     bool stopping = false;
     bool completed = false;
     bool failed_start = false;  // The last start came to nothing.
+    Instant counts_from = Instant::max();
     StartCause cause = StartCause::initial;
     RunId run{};
     std::unique_ptr<Below> below;  // Of a supervisor that runs.
@@ -92,6 +97,7 @@ class Referee {
 
   std::unique_ptr<Below> root_;
   std::unordered_set<RunId> runs_;  // Every one that there ever was.
+  std::unordered_set<RunId> over_;  // Whose end is yet to be told.
   std::string breach_;
 };
 

@@ -25,6 +25,7 @@ namespace unirun::testing {
 namespace {
 
 constexpr Duration longest_stop = 3s;    // Of a service that stops when it is asked.
+constexpr const char* added = "x";       // How the ids of children begin that come by calls.
 constexpr Duration longest_kill = 10ms;  // From kill to exit.
 
 class Simulation {
@@ -33,6 +34,7 @@ class Simulation {
       : chance_(chance), spec_(random_tree(chance)), referee_(spec_), world_(spec_, chance.next()) {
     world_.subscription = world_.bus.subscribe(EventKinds::all(), [this, tell](const Event& event) {
       if (tell) std::cout << to_json(event).dump() << '\n';
+      if (std::holds_alternative<ServiceStarting>(event.payload)) tell_spec(event.path);
       referee_.on_event(event);
     });
     world_.executor.on_touch = [](const std::string&) {};
@@ -66,7 +68,7 @@ class Simulation {
         static_cast<Duration::rep>(chance_.below(static_cast<std::uint64_t>(most.count()) + 1))};
   }
 
-  Behaviour draw_behaviour(const Launch&) {
+  Behaviour draw_behaviour(const Launch& launch) {
     Behaviour behaviour;
     const double start = healed_ ? 0.0 : chance_.unit();
     if (start > 0.97) {
@@ -78,6 +80,7 @@ class Simulation {
     } else if (start > 0.83) {
       behaviour.start = Behaviour::Start::over;
       behaviour.dies_of = draw_reason();
+      referee_.on_over(launch.run);
     } else if (start > 0.5) {
       behaviour.start = Behaviour::Start::after;
       behaviour.start_delay = up_to(1s);
@@ -153,6 +156,15 @@ class Simulation {
     return child.id;
   }
 
+  // Of a child that was added: a call may wait, and another one be carried out in its place.
+  void tell_spec(const std::string& path) {
+    const auto [supervisor, id] = split_path(path);
+    if (!id.starts_with(added)) return;
+    if (const auto spec = world_.tree.get_childspec(supervisor, id)) {
+      referee_.on_spec(path, *spec);
+    }
+  }
+
   void command() {
     const auto [path, spec] = some_supervisor();
     auto answer = std::make_shared<World::Answer>();
@@ -165,8 +177,7 @@ class Simulation {
         if (spec->strategy == RestartStrategy::simple_one_for_one) {
           return tree.start_child(path, Arguments{1}, reply);
         } else {
-          ChildSpec child = random_worker(chance_, *spec, "x" + std::to_string(chance_.below(4)));
-          if (!tree.which_child(path, child.id)) referee_.on_start_child(path, child);
+          ChildSpec child = random_worker(chance_, *spec, added + std::to_string(chance_.below(4)));
           return tree.start_child(path, std::move(child), reply);
         }
       case 2: return tree.terminate_child(path, some_child(path), reply);
