@@ -54,9 +54,12 @@ def _formatted(error: BaseException, trace: TracebackType | None) -> str:
 
 
 def _is_plain(error: BaseException) -> bool:
-    """Whether its traceback shows its own frames, what it says, and nothing else."""
+    """Whether its traceback shows its own frames, what it says, and nothing else.
+
+    From 3.12 on a `NameError` says what may have been meant, which it learns from its frames.
+    """
     context = None if error.__suppress_context__ else error.__context__
-    return error.__cause__ is None and context is None and not isinstance(error, BaseExceptionGroup)
+    return error.__cause__ is None and context is None and not isinstance(error, BaseExceptionGroup | NameError)
 
 
 def _remembered(trace: TracebackType | None) -> list[str] | None:

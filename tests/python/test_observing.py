@@ -117,10 +117,11 @@ def test_all_observers_see_one_order_and_one_sequence(make_host: Make, tmp_path:
         stream = host.events.iterate()
         reader = threading.Thread(target=lambda: by_iterator.extend(stream))
         reader.start()
-        first = recorder.events[-1].sequence
         for life in range(2, 5):
             die.touch()
             recorder.wait_for(events.ServiceStarted, "tree/dying", life)
+        # From the first death on all of them were there.
+        first = recorder.wait_for(events.ServiceExited, "tree/dying").sequence - 1
         last = recorder.wait_for(events.ServiceStarted, "tree/dying", 4).sequence
         by_socket.wait_for(events.ServiceStarted, "tree/dying", 3)
         wait_until(lambda: f"{last} service_started tree/dying\n" in written.read_text())
