@@ -106,8 +106,8 @@ TEST_CASE_FIXTURE(Fixture, "a busy loop whose services take turns is not called 
     told.firsts = 0;
     longest_turn = Duration::zero();
     LoopMonitor monitor(loop, 40ms, on_blocked());
-    const Instant begin = clock.now();
     run([&] {
+      const Instant begin = clock.now();  // The turn has begun, and is longer by this.
       for (Instant last = begin, now = begin; now < begin + 200ms; last = now) {
         const LoopSeat::Taken seat(loop.seat(), occupant);
         now = clock.now();
