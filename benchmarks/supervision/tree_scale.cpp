@@ -19,8 +19,8 @@
 #include "framework/event_bus.h"
 #include "framework/random.h"
 #include "framework/simulated_time.h"
-#include "supervisors/supervision_world.h"
 #include "supervisors/supervision_tree.h"
+#include "supervisors/supervision_world.h"
 
 namespace {
 

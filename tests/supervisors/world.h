@@ -13,8 +13,8 @@
 #include "framework/event_bus.h"
 #include "framework/random.h"
 #include "framework/simulated_time.h"
-#include "supervisors/supervision_world.h"
 #include "supervisors/supervision_tree.h"
+#include "supervisors/supervision_world.h"
 #include "tests/supervisors/simulated_executor.h"
 
 namespace unirun::testing {
