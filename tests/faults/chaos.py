@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def resources(host: RealHost) -> dict[str, object]:
     proc = Path(f"/proc/{host.process.pid}")
     said = unirun.connect(host.socket_path, timeout=PATIENCE).metrics()
     census = dict(re.findall(r'unirun_service_gauge\{service="rest/census",name="(\w+)"\} (\d+)', said))
-    names = [(task / "comm").read_text().strip() for task in (proc / "task").iterdir()]
+    names = thread_names(proc)
     return {
         "tasks": int(census.get("tasks", -1)),
         "python threads": int(census.get("threads", -1)),
@@ -130,6 +131,14 @@ def resources(host: RealHost) -> dict[str, object]:
         "descriptors": len(list((proc / "fd").iterdir())),
         "processes": len(host.processes()),
     }
+
+
+def thread_names(proc: Path) -> list[str]:
+    names = []
+    for task in (proc / "task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # One that ended while we looked has no name any more.
+            names.append((task / "comm").read_text().strip())
+    return names
 
 
 def settled(host: RealHost) -> dict[str, object]:

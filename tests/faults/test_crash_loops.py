@@ -100,9 +100,12 @@ def sleeps(host: RealHost) -> bool:
         lines = "".join((task / "status").read_text(encoding="utf-8") for task in tasks.iterdir()).splitlines()
         return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
-    before = switches()
-    time.sleep(1.5)
-    return switches() == before
+    try:
+        before = switches()
+        time.sleep(1.5)
+        return switches() == before
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # A thread ended while we looked.
 
 
 def deaths_per_second() -> float:

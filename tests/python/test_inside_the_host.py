@@ -116,16 +116,20 @@ def test_process_children_beside_them_are_reaped(make_host: Make) -> None:
 
 
 def zombies() -> set[int]:
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    """Dead children of any thread of this process. Threads and children may go while we look, and are none then."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / children.name).read_text().split():
-            try:
-                if re.search(r"^State:\s+Z", Path(f"/proc/{pid}/status").read_text(), re.M):
-                    found.add(int(pid))
-            except OSError:
-                pass
+        with suppress(OSError):
+            children = (task / "children").read_text().split()
+            found |= {int(pid) for pid in children if is_zombie(pid)}
     return found
+
+
+def is_zombie(pid: str) -> bool:
+    try:
+        return re.search(r"^State:\s+Z", Path(f"/proc/{pid}/status").read_text(), re.M) is not None
+    except OSError:
+        return False
 
 
 # ---- Who keeps the loop ----
