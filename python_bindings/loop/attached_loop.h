@@ -14,7 +14,7 @@
 
 #pragma once
 
-#include "python_bindings/loop/python.h"
+#include "python_bindings/python.h"
 
 #include <memory>
 

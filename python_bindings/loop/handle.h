@@ -6,7 +6,7 @@
 
 #pragma once
 
-#include "python_bindings/loop/python.h"
+#include "python_bindings/python.h"
 
 namespace unirun::bindings {
 

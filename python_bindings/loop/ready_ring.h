@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "python_bindings/loop/python.h"
+#include "python_bindings/python.h"
 
 #include <cstddef>
 #include <mutex>

@@ -12,7 +12,7 @@
 
 #pragma once
 
-#include "python_bindings/loop/python.h"
+#include "python_bindings/python.h"
 
 #include <sys/types.h>
 

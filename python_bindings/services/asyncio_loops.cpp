@@ -4,7 +4,7 @@
 #include <chrono>
 #include <utility>
 
-#include "python_bindings/services/gil.h"
+#include "python_bindings/gil.h"
 #include "python_bindings/services/python_life.h"
 #include "python_bindings/services/service_link.h"
 

@@ -1,4 +1,4 @@
-#include "python_bindings/services/gil.h"
+#include "python_bindings/gil.h"
 // gil.h first: it brings Python.h.
 
 #include <pthread.h>

@@ -2,7 +2,7 @@
 // python_service.h first: it brings Python.h.
 
 #include "python_bindings/services/attendant.h"
-#include "python_bindings/services/gil.h"
+#include "python_bindings/gil.h"
 
 namespace unirun::bindings {
 

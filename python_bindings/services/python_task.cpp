@@ -5,7 +5,7 @@
 
 #include "python_bindings/loop/loop_core.h"
 #include "python_bindings/services/attendant.h"
-#include "python_bindings/services/gil.h"
+#include "python_bindings/gil.h"
 #include "python_bindings/services/python_life.h"
 
 namespace unirun::bindings {

@@ -7,7 +7,7 @@
 
 #include "host/json_text.h"
 #include "python_bindings/services/attendant.h"
-#include "python_bindings/services/gil.h"
+#include "python_bindings/gil.h"
 #include "python_bindings/services/python_life.h"
 
 namespace unirun::bindings {

@@ -1,9 +1,11 @@
-// The first include of every file here: Python's C API, and one owner for references. Handles and
-// turns are the hottest paths of asyncio, so that pybind11 has no place in them.
+// The first include of every file that speaks Python's C API: the hot paths (asyncio's handles and
+// turns, futures, pools) have no place for pybind11. One owner for references.
 
 #pragma once
 
+#define PY_SSIZE_T_CLEAN
 #include <Python.h>
+// Python.h first.
 
 #include <utility>
 

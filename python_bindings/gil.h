@@ -5,8 +5,8 @@
 
 #pragma once
 
-#include "python_bindings/pybind.h"
-// pybind.h first: it brings Python.h.
+#include "python_bindings/python.h"
+// Python.h first.
 
 #include <cxxabi.h>
 #include <unistd.h>
