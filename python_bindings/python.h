@@ -34,4 +34,25 @@ class Reference {
   PyObject* object_ = nullptr;
 };
 
+// Holds an object's own lock where there is no GIL; where there is one, it is the lock. Python code
+// that runs meanwhile may let others in.
+class ObjectLock {
+ public:
+#ifdef Py_GIL_DISABLED
+  explicit ObjectLock(PyObject* object) { PyCriticalSection_Begin(&section_, object); }
+  ~ObjectLock() { PyCriticalSection_End(&section_); }
+#else
+  explicit ObjectLock(PyObject* /*object*/) {}
+  ~ObjectLock() {
+  }  // NOLINT(modernize-use-equals-default): a trivial one would be an unused variable.
+#endif
+  ObjectLock(const ObjectLock&) = delete;
+  ObjectLock& operator=(const ObjectLock&) = delete;
+
+ private:
+#ifdef Py_GIL_DISABLED
+  PyCriticalSection section_{};
+#endif
+};
+
 }  // namespace unirun::bindings

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "framework/require.h"
-#include "python_bindings/loop/exception.h"
+#include "python_bindings/exception.h"
 #include "python_bindings/loop/loop_core.h"
 
 namespace unirun::bindings {

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "framework/clock.h"
-#include "python_bindings/loop/exception.h"
+#include "python_bindings/exception.h"
 #include "python_bindings/loop/handle.h"
 #include "python_bindings/loop/loop_core.h"
 

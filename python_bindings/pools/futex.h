@@ -15,17 +15,26 @@
 #include <cstdint>
 #include <ctime>
 
+#include "framework/time.h"
+
 namespace unirun::bindings {
 
 // In memory that processes share, or in this one's own.
 enum class FutexScope : int { own = FUTEX_PRIVATE_FLAG, shared = 0 };
 
-// Sleeps while `word` holds `expected`, at most to `deadline` (CLOCK_MONOTONIC; null: for ever).
+// Sleeps while `word` holds `expected`, at most to `deadline` (null: for ever).
 // 0: woken, or it held something else, or for no reason; ETIMEDOUT; EINTR.
 inline int futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
-                      const timespec* deadline, FutexScope scope = FutexScope::own) {
-  const long done = ::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET | static_cast<int>(scope),
-                              expected, deadline, nullptr, FUTEX_BITSET_MATCH_ANY);
+                      const Instant* deadline, FutexScope scope = FutexScope::own) {
+  timespec until{};
+  if (deadline != nullptr) {
+    const auto since = deadline->time_since_epoch();
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
+    until = {seconds.count(), (since - seconds).count()};
+  }
+  const long done =
+      ::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET | static_cast<int>(scope), expected,
+                deadline != nullptr ? &until : nullptr, nullptr, FUTEX_BITSET_MATCH_ANY);
   return done == 0 || errno == EAGAIN ? 0 : errno;
 }
 

@@ -15,8 +15,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <ctime>
 
+#include "framework/time.h"
 #include "python_bindings/pools/wakes.h"
 
 namespace unirun::bindings {
@@ -39,10 +39,10 @@ struct Completer {
       // What is to be done before the GIL is released, and after, for `future` to be completed.
       // May be null: nothing.
       void (*before_wait)(Completer*, Wakes&);
-  // Waits without the GIL until `future` may be done, a signal came, or `deadline`
-  // (CLOCK_MONOTONIC, null: none) has passed. Called with the GIL, returns with it; 0, or -1 with
-  // an exception set. May be null: the future's own state word is waited on.
-  int (*wait)(Completer*, Future*, const timespec* deadline);
+  // Waits without the GIL until `future` may be done, a signal came, or `deadline` (null: none) has
+  // passed. Called with the GIL, returns with it; 0, or -1 with an exception set. May be null: the
+  // future's own state word is waited on.
+  int (*wait)(Completer*, Future*, const Instant* deadline);
 };
 
 struct Future {

@@ -1,0 +1,1 @@
+"""The executors that `unirun.Run` hands out: subclasses of the standard ones, with native engines beneath."""
