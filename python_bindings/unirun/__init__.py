@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from unirun import events
+    from unirun.api import map, run, submit  # noqa: A004
     from unirun.cancellation import CancellationToken, Cancelled
+    from unirun.capabilities import RuntimeCapabilities, detect_capabilities
     from unirun.client import Client, connect
+    from unirun.config import RuntimeConfig
+    from unirun.decisions import DecisionTrace, add_decision_listener, observe_decisions, remove_decision_listener
     from unirun.errors import (
         AlreadyPresent,
         AlreadyStarted,
@@ -37,14 +41,47 @@ if TYPE_CHECKING:
         UnirunError,
         Unsupported,
     )
+    from unirun.executors.async_bridge import to_process, to_thread, wrap_future
     from unirun.host import Host
     from unirun.loop import Runner, new_event_loop
+    from unirun.scheduler import (
+        configure,
+        get_executor,
+        interpreter_executor,
+        last_decision,
+        process_executor,
+        reset,
+        thread_executor,
+    )
+    from unirun.scope import Run, RunFlavor
     from unirun.service import Ignore, Service, ServiceContext
     from unirun.tree import Child, Supervisor
 
     __version__: str
 
 _HOME = {
+    "DecisionTrace": "decisions",
+    "Run": "scope",
+    "RunFlavor": "scope",
+    "RuntimeCapabilities": "capabilities",
+    "RuntimeConfig": "config",
+    "add_decision_listener": "decisions",
+    "configure": "scheduler",
+    "detect_capabilities": "capabilities",
+    "get_executor": "scheduler",
+    "interpreter_executor": "scheduler",
+    "last_decision": "scheduler",
+    "map": "api",
+    "observe_decisions": "decisions",
+    "process_executor": "scheduler",
+    "remove_decision_listener": "decisions",
+    "reset": "scheduler",
+    "run": "api",
+    "submit": "api",
+    "thread_executor": "scheduler",
+    "to_process": "executors.async_bridge",
+    "to_thread": "executors.async_bridge",
+    "wrap_future": "executors.async_bridge",
     "Child": "tree",
     "Client": "client",
     "Host": "host",
@@ -92,6 +129,7 @@ __all__ = [
     "ChildRestarting",
     "ChildRunning",
     "Client",
+    "DecisionTrace",
     "DuplicateId",
     "Host",
     "HostUnreachable",
@@ -103,7 +141,11 @@ __all__ = [
     "NotFound",
     "PermissionDenied",
     "ReadWriteFailure",
+    "Run",
+    "RunFlavor",
     "Runner",
+    "RuntimeCapabilities",
+    "RuntimeConfig",
     "Service",
     "ServiceContext",
     "ShuttingDown",
@@ -114,9 +156,26 @@ __all__ = [
     "TargetError",
     "UnirunError",
     "Unsupported",
+    "add_decision_listener",
+    "configure",
     "connect",
+    "detect_capabilities",
     "events",
+    "get_executor",
+    "interpreter_executor",
+    "last_decision",
+    "map",
     "new_event_loop",
+    "observe_decisions",
+    "process_executor",
+    "remove_decision_listener",
+    "reset",
+    "run",
+    "submit",
+    "thread_executor",
+    "to_process",
+    "to_thread",
+    "wrap_future",
 ]
 
 

@@ -1,0 +1,75 @@
+"""Makes new pools: the native engine of each kind, or the standard class in its place."""
+
+from __future__ import annotations
+
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from unirun._warn import warn_caller
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from multiprocessing.context import BaseContext
+
+    from unirun.config import RuntimeConfig
+
+Kind: TypeAlias = Literal["thread", "process", "subinterpreter"]
+
+# The native class of each kind: a subclass of the standard one, with its constructor.
+NATIVE: dict[Kind, str] = {}
+STANDARD: dict[Kind, str] = {
+    "thread": "concurrent.futures:ThreadPoolExecutor",
+    "process": "concurrent.futures:ProcessPoolExecutor",
+    "subinterpreter": "concurrent.futures:InterpreterPoolExecutor",  # From 3.14 on.
+}
+CANNOT_START = (OSError, RuntimeError, ImportError, AttributeError)  # Not ValueError, TypeError: the caller's own.
+
+
+class NewPool(NamedTuple):
+    executor: Executor
+    why_standard: str | None
+    """Why the native engine was not to be had, where it was wanted."""
+
+
+def new_pool(kind: Kind, max_workers: int | None, name: str, config: RuntimeConfig) -> NewPool:
+    """A pool that is the caller's to shut down.
+
+    A native engine that cannot start is replaced by the standard class, with a `RuntimeWarning`.
+    Raises `ValueError` for a size that is no size, and whatever the standard class raises.
+    """
+    why_standard = None
+    if config.engine != "stdlib" and kind in NATIVE:
+        try:
+            return NewPool(_made(NATIVE[kind], kind, max_workers, name, config), None)
+        except CANNOT_START as error:
+            why_standard = f"the native {kind} engine cannot start: {error!r}"
+    pool = _made(STANDARD[kind], kind, max_workers, name, config)
+    if why_standard is not None:
+        warn_caller(f"{why_standard}; {type(pool).__name__} of the standard library takes its place")
+    return NewPool(pool, why_standard)
+
+
+def _made(path: str, kind: Kind, max_workers: int | None, name: str, config: RuntimeConfig) -> Executor:
+    module, _, class_name = path.partition(":")
+    make: Any = getattr(import_module(module), class_name)
+    pool: Executor
+    if kind == "process":
+        if config.pickler == "cloudpickle":
+            from unirun.executors.by_value import sending_by_value
+
+            make = sending_by_value(make)
+        context = _context_beside_threads() if path == STANDARD[kind] else None
+        pool = make(max_workers, mp_context=context)
+    else:
+        pool = make(max_workers, thread_name_prefix=name)
+    return pool
+
+
+def _context_beside_threads() -> BaseContext | None:
+    """The default context, unless it forks and other threads run: a fork copies their locks as they are."""
+    import multiprocessing
+
+    if multiprocessing.get_start_method() == "fork" and threading.active_count() > 1:
+        return multiprocessing.get_context("forkserver")
+    return None
