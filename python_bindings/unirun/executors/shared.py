@@ -46,8 +46,6 @@ def close_all(*, cancel_futures: bool = False) -> None:
         closing = list(_pools.values())
         _pools.clear()
     for pool in closing:
-        pool.executor.shutdown(wait=False, cancel_futures=cancel_futures)  # All at once, then wait for each.
-    for pool in closing:
         pool.executor.shutdown(wait=True, cancel_futures=cancel_futures)
 
 
