@@ -150,6 +150,10 @@ class Scheduler:
         """The last decision."""
         return self._trace
 
+    def effective(self, config: RuntimeConfig | None) -> RuntimeConfig:
+        """What a call with ``config`` is decided by: ``config`` over the environment, or without one `config`."""
+        return self.config if config is None else self._over_environment(config)
+
     def configure(self, config: RuntimeConfig) -> None:
         """Decide by ``config`` from now on. Pools that exist stay as they are."""
         if not isinstance(config, RuntimeConfig):
@@ -197,7 +201,7 @@ class Scheduler:
         for name in hints:
             if name not in HINTS:
                 raise TypeError(f"{name!r} is no hint; there are {', '.join(HINTS)}")
-        active = self.config if config is None else self._over_environment(config)
+        active = self.effective(config)
         hints = {name: value for name, value in hints.items() if value is not None}
         if hints:
             active = _with_hints(active, hints)
@@ -210,7 +214,8 @@ class Scheduler:
 
     def _pool(self, mode: Mode, config: RuntimeConfig, hints: dict[str, Any], *, leased: bool) -> ExecutorLease:
         resolved, code = choose(mode, config, self.capabilities)
-        codes, detail = [code], ""
+        codes: list[Reason] = [code]
+        detail = ""
         owned = leased and resolved != "none"
         pool = None
         if resolved == "subinterpreter":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from unirun.config import Mode
     from unirun.metrics import Metrics
+    from unirun.progress import Progress
 
 Flavor: TypeAlias = Literal["auto", "threads", "processes", "interpreters", "none"]
 RunFlavor: TypeAlias = Flavor
@@ -49,13 +50,14 @@ class Run:
     """
 
     __slots__ = (
-        "_before", "_config", "_counts", "_flavor", "_lease", "_max_workers", "_name", "_outer", "_provided",
-        "_statistics", "_thread", "_token", "_trace_to", "trace",
+        "_before", "_config", "_counts", "_flavor", "_lease", "_max_workers", "_name", "_outer", "_progress",
+        "_provided", "_statistics", "_thread", "_token", "_trace_to", "trace",
     )  # fmt: skip
 
     _before: Mapping[str, Any] | None
     _counts: Executor | None
     _outer: Run | None
+    _progress: Progress | None
     _thread: int
     _token: Token[Run | None]
 
@@ -82,7 +84,7 @@ class Run:
             raise TypeError(f"config: {config!r} is no RuntimeConfig")
         if not (trace is None or isinstance(trace, bool | DecisionTrace) or callable(trace)):
             raise TypeError(f"trace: {trace!r} is neither a bool nor a DecisionTrace nor a function")
-        self._flavor = flavor
+        self._flavor: Flavor = flavor
         self._provided = executor
         self._max_workers = max_workers
         self._name = name
@@ -110,8 +112,11 @@ class Run:
         tb: TracebackType | None,
     ) -> Literal[False]:
         lease = self._close()
-        if lease.owns_executor:
-            lease.executor.shutdown(wait=True)
+        try:
+            if lease.owns_executor:
+                lease.executor.shutdown(wait=True)
+        finally:
+            self._stop_counting()
         return False
 
     async def __aenter__(self) -> Executor:
@@ -124,10 +129,13 @@ class Run:
         tb: TracebackType | None,
     ) -> Literal[False]:
         lease = self._close()
-        if lease.owns_executor:
-            from unirun.executors.async_bridge import shutdown
+        try:
+            if lease.owns_executor:
+                from unirun.executors.async_bridge import shutdown
 
-            await shutdown(lease.executor)
+                await shutdown(lease.executor)
+        finally:
+            self._stop_counting()
         return False
 
     @property
@@ -201,11 +209,18 @@ class Run:
 
     def _begin_to_count(self, lease: ExecutorLease) -> None:
         executor = lease.executor
-        self._before = self._counts = None
+        self._before = self._counts = self._progress = None
         native = getattr(executor, "_statistics", None)
         if native is not None and lease.owns_executor:  # The usual case, at no cost.
             self._statistics = native
-            return
+        else:
+            self._count_in(executor, lease)
+        if self._statistics is not None and lease.owns_executor and self._shows_progress():
+            from unirun.progress import open_progress
+
+            self._progress = open_progress(self._name or f"Run {self._flavor}", self._statistics)
+
+    def _count_in(self, executor: Executor, lease: ExecutorLease) -> None:
         from unirun import metrics
 
         if metrics.source_of(executor) is None and (lease.owns_executor or self._trace_to):
@@ -215,17 +230,25 @@ class Run:
         if self._statistics is not None and not lease.owns_executor:
             self._before = self._statistics()
 
+    def _shows_progress(self) -> bool | None:
+        return global_scheduler().effective(self._config).progress
+
+    def _stop_counting(self) -> None:
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
+        if self._counts is not None:
+            from unirun.metrics import stop_counting
+
+            stop_counting(self._counts)
+            self._counts = None
+
     def _close(self) -> ExecutorLease:
         lease = self._lease
         if lease is None:
             raise RuntimeError("this Run is not open")
         self._lease = None
         self._outer = None
-        if self._counts is not None:
-            from unirun.metrics import stop_counting
-
-            stop_counting(self._counts)
-            self._counts = None
         try:
             _innermost.reset(self._token)
         except ValueError:  # Left in another context than it was entered in, as async generators do.
