@@ -2,18 +2,19 @@
 
 usage: cpython_asyncio.py default|unirun MODULE...
 
-Prints one JSON line a test: {"test": id, "outcome": "ok" | "failure" | "error" | "skipped" | ..., "text": why}.
+Prints outcomes as `cpython_suite.py` says.
 Runs in a fresh interpreter: the standard library is told, before a test is imported, that our loop is the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import unittest
 from asyncio import unix_events
 from typing import Any
+
+from cpython_suite import Result
 
 
 def make_ours_the_loop() -> None:
@@ -38,47 +39,6 @@ def make_ours_the_loop() -> None:
     loop = asyncio.new_event_loop()
     assert type(loop) is Redirected, loop
     loop.close()
-
-
-class Result(unittest.TestResult):
-    """Prints outcomes as they come, so that a crash loses only the test it happened in."""
-
-    def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
-        super().startTest(test)
-        self.failed: tuple[str, str] | None = None
-
-    def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802
-        super().stopTest(test)
-        self.tell(test, *(self.failed or ("ok", "")))
-
-    def tell(self, test: unittest.TestCase, outcome: str, text: str) -> None:
-        print(json.dumps({"test": test.id(), "outcome": outcome, "text": text}), file=sys.__stdout__, flush=True)
-
-    def fail(self, test: unittest.TestCase, outcome: str, error: Any) -> None:
-        text = self._exc_info_to_string(error, test)  # type: ignore[attr-defined]
-        if isinstance(test, unittest.TestCase) and hasattr(test, "_testMethodName"):
-            self.failed = (outcome, text)
-        else:  # A class or a module that could not be set up.
-            self.tell(test, outcome, text)
-
-    def addError(self, test: Any, err: Any) -> None:  # noqa: N802
-        self.fail(test, "error", err)
-
-    def addFailure(self, test: Any, err: Any) -> None:  # noqa: N802
-        self.fail(test, "failure", err)
-
-    def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: ARG002, N802
-        if err is not None:
-            self.fail(test, "failure", err)
-
-    def addSkip(self, test: Any, reason: str) -> None:  # noqa: ARG002, N802
-        self.failed = ("skipped", reason)
-
-    def addExpectedFailure(self, test: Any, err: Any) -> None:  # noqa: N802, ARG002
-        self.failed = ("expected failure", "")
-
-    def addUnexpectedSuccess(self, test: Any) -> None:  # noqa: N802, ARG002
-        self.failed = ("unexpected success", "")
 
 
 def main() -> None:
