@@ -46,6 +46,7 @@ __all__ = [
     "remove_decision_listener",
     "reset",
     "thread_executor",
+    "why_no_interpreters",
 ]
 
 Resolved: TypeAlias = Literal["thread", "process", "subinterpreter", "none"]
@@ -119,6 +120,23 @@ def size_of(mode: Resolved, config: RuntimeConfig, capabilities: RuntimeCapabili
     if mode == "subinterpreter":
         return capabilities.suggested_cpu_workers
     return capabilities.suggested_io_workers
+
+
+def why_no_interpreters(config: RuntimeConfig, capabilities: RuntimeCapabilities) -> str | None:
+    """Why threads take the place of interpreters here, or None if they need not."""
+    if not capabilities.supports_subinterpreters:
+        release = capabilities.python_release
+        return f"interpreters with a GIL of their own need CPython 3.12 or newer, this is {release}"
+    if capabilities.subinterpreters_safe or config.prefers_subinterpreters:
+        return None
+    return f"{_risk(capabilities)}; prefers_subinterpreters=True uses them nevertheless"
+
+
+def _risk(capabilities: RuntimeCapabilities) -> str:
+    if capabilities.gil_enabled:
+        release = capabilities.python_release
+        return f"interpreters with a GIL of their own can corrupt memory before 3.14, this is {release}"
+    return "without the GIL, threads do the same some twenty times faster"
 
 
 class Scheduler:
@@ -238,28 +256,15 @@ class Scheduler:
     def _interpreters(self, config: RuntimeConfig, hints: dict[str, Any], *, owned: bool) -> tuple[NewPool | None, str]:
         """A pool of interpreters, or why there is none."""
         has = self.capabilities
-        if not has.supports_subinterpreters:
-            return (
-                None,
-                f"interpreters with a GIL of their own need CPython 3.12 or newer, this is {has.python_release}",
-            )
+        if (why_not := why_no_interpreters(config, has)) is not None:
+            return None, why_not
         if not has.subinterpreters_safe:
-            risk = _risk(has)
-            if not config.prefers_subinterpreters:
-                return None, f"{risk}; prefers_subinterpreters=True uses them nevertheless"
-            warn_caller(f"interpreters are used as asked, but {risk}")
+            warn_caller(f"interpreters are used as asked, but {_risk(has)}")
         size = hints.get("max_workers") or size_of("subinterpreter", config, has)
         try:
             return _made("subinterpreter", size, hints.get("name"), config, owned=owned), ""
         except CANNOT_START as error:
             return None, f"interpreters cannot start on {has.python_release}: {error!r}"
-
-
-def _risk(capabilities: RuntimeCapabilities) -> str:
-    if capabilities.gil_enabled:
-        release = capabilities.python_release
-        return f"interpreters with a GIL of their own can corrupt memory before 3.14, this is {release}"
-    return "without the GIL, threads do the same some twenty times faster"
 
 
 def _made(kind: Kind, size: int, name: str | None, config: RuntimeConfig, *, owned: bool) -> NewPool:

@@ -53,3 +53,16 @@ def in_thread(call: Callable[[], object]) -> Iterator[threading.Thread]:
     finally:
         thread.join(PATIENCE)
         assert not thread.is_alive()
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``python -m unirun ARGUMENTS`` with warnings as errors, and no variable of ours but ``environment``."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("UNIRUN_")}
+    return subprocess.run(
+        [sys.executable, "-m", "unirun", *arguments],
+        env={**inherited, "PYTHONPATH": PACKAGE, "PYTHONWARNINGS": "error", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=2 * PATIENCE,
+    )
