@@ -51,7 +51,8 @@ bench:  ## Measures against rivals, on this machine
 	@UNIRUN_SETUP_BENCH=1 scripts/setup.sh
 	@cmake --preset release -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON_BIN) >/dev/null
 	@cmake --build --preset release
-	@UNIRUN_BINARY=$(CURDIR)/build/release/bin/unirun $(PYTHON_BIN) benchmarks/run.py
+	@UNIRUN_BINARY=$(CURDIR)/build/release/bin/unirun PYTHONPATH=$(CURDIR)/build/release/python \
+	  $(PYTHON_BIN) benchmarks/run.py
 
 sanitize:  ## The C++ tests under ASan with UBSan, then under TSan
 	@cmake --preset asan >/dev/null && cmake --build --preset asan && ctest --preset asan $(if $(ONLY),-R "$(ONLY)")

@@ -17,6 +17,7 @@ GROWTH = "supervision/growth.py"
 START_PYTHON = "supervision/start_python.py"
 SPAWN_COST = "supervision/spawn_cost.py"
 STATUS = "supervision/status_latency.py"
+ONE_CPU = ["--cpus", "0"]
 
 FULL = [
     [CRASH, "--children", "20", "--kills", "70", "--rounds", "3"],
@@ -37,6 +38,14 @@ FULL = [
     [STATUS],
     ["bus.py"],
     ["loop/compare.py"],
+    ["pools/threads.py", *ONE_CPU],
+    ["pools/threads.py"],
+    ["pools/processes.py", *ONE_CPU],
+    ["pools/processes.py"],
+    ["pools/interpreters.py", *ONE_CPU],
+    ["pools/bridge.py", *ONE_CPU],
+    ["pools/bridge.py"],
+    ["pools/imports.py"],
     ["../tests/faults/chaos.py", "--seconds", "600"],
 ]
 QUICK = [
@@ -50,6 +59,8 @@ QUICK = [
     [STATUS, "--calls", "10"],
     ["bus.py"],
     ["loop/compare.py", "--rounds", "1"],
+    *([f"pools/{name}.py", *ONE_CPU, "--rounds", "1"] for name in ("threads", "processes", "interpreters", "bridge")),
+    ["pools/imports.py", "--rounds", "5"],
 ]
 
 

@@ -48,3 +48,12 @@ if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
   printf '%s' "$want" > "$stamp"
 fi
+
+# The rivals of benchmarks/pools, which no test needs.
+stamp=.venv/.unirun-bench-stamp
+want=$(sha256sum requirements/bench.txt)
+if [ "${UNIRUN_SETUP_BENCH:-0}" = 1 ] && { [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; }; then
+  echo "setup: installing the rivals of the pools"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+  printf '%s' "$want" > "$stamp"
+fi
