@@ -6,6 +6,8 @@
 // Python.h first.
 
 #include "python_bindings/pools/future.h"
+#include "python_bindings/pools/thread_engine.h"
+#include "python_bindings/pools/thread_pool.h"
 
 namespace unirun::bindings {
 namespace {
@@ -35,7 +37,7 @@ int execute(PyObject* module) {
     state->state_names[at] = PyUnicode_InternFromString(state_words[at]);
     if (state->state_names[at] == nullptr) return -1;
   }
-  return init_futures(module) ? 0 : -1;
+  return init_futures(module) && init_thread_engine(module) && init_thread_pool(module) ? 0 : -1;
 }
 
 int traverse(PyObject* module, visitproc visit, void* arg) {
@@ -83,6 +85,7 @@ int ModuleState::traverse(visitproc visit, void* arg) const {
   Py_VISIT(condition_class);
   Py_VISIT(log_callback);
   Py_VISIT(log_unexpected);
+  Py_VISIT(reinterpret_cast<PyObject*>(thread_engine));
   return 0;
 }
 
@@ -93,6 +96,7 @@ void ModuleState::clear() {
   Py_CLEAR(condition_class);
   Py_CLEAR(log_callback);
   Py_CLEAR(log_unexpected);
+  Py_CLEAR(thread_engine);
   for (PyObject*& name : state_names) Py_CLEAR(name);
 }
 

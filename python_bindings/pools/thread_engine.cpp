@@ -1,0 +1,385 @@
+#include "python_bindings/pools/thread_engine.h"
+
+#include <sys/prctl.h>
+
+#include <array>
+#include <new>
+#include <optional>
+
+#include "framework/clock.h"
+#include "python_bindings/exception.h"
+#include "python_bindings/gil.h"
+
+namespace unirun::bindings {
+namespace {
+
+// How long a worker sleeps lightly, one after the other.
+constexpr std::array light_sleeps{std::chrono::microseconds(20), std::chrono::microseconds(40),
+                                  std::chrono::microseconds(80), std::chrono::microseconds(160)};
+// As many may wait for a worker that sleeps lightly.
+constexpr std::size_t most_owed = 64;
+// So many tasks are run before others are let at the GIL, if none of them lets go of it.
+constexpr unsigned tasks_per_hold = 256;
+
+ThreadEngine* cast(PyObject* object) { return reinterpret_cast<ThreadEngine*>(object); }
+PyObject* object_of(ThreadEngine* engine) { return reinterpret_cast<PyObject*>(engine); }
+
+// ---- Who sleeps ----
+
+void park(ThreadEngine* engine, Worker& worker) {
+  worker.called.store(0, std::memory_order_relaxed);
+  worker.light.store(true, std::memory_order_relaxed);
+  worker.parked = true;
+  worker.below = engine->parked;
+  worker.above = nullptr;
+  if (worker.below != nullptr) worker.below->above = &worker;
+  engine->parked = &worker;
+  ++engine->idle;
+}
+
+void unpark(ThreadEngine* engine, Worker& worker) {
+  (worker.above != nullptr ? worker.above->below : engine->parked) = worker.below;
+  if (worker.below != nullptr) worker.below->above = worker.above;
+  worker.parked = false;
+  --engine->idle;
+}
+
+// Wakes the one that went to sleep last, which is the least asleep.
+void call_worker(ThreadEngine* engine, Wakes& wakes) {
+  Worker* const worker = engine->parked;
+  unpark(engine, *worker);
+  ++engine->searching;
+  engine->owed = false;
+  worker->called.store(1, std::memory_order_seq_cst);
+  wakes.add(worker->called);
+}
+
+void call_all(ThreadEngine* engine, Wakes& wakes) {
+  while (engine->parked != nullptr) call_worker(engine, wakes);
+}
+
+// A task is queued, and nobody may be on the way to it.
+void see_to_it(ThreadEngine* engine, Wakes& wakes) {
+  if (engine->searching > 0 || engine->parked == nullptr) return;
+  if (engine->queue.size() < most_owed && engine->parked->light.load(std::memory_order_seq_cst)) {
+    engine->owed = true;
+  } else {
+    call_worker(engine, wakes);
+  }
+}
+
+// ---- The worker ----
+
+// Without the GIL: until it is called, or sees a task by itself.
+void sleep_until_called(const ThreadEngine* engine, Worker& worker) {
+  const SystemClock clock;
+  for (const auto nap : light_sleeps) {
+    const Instant end = clock.now() + nap;
+    while (futex_wait(worker.called, 0, &end) != ETIMEDOUT) {
+      if (worker.called.load(std::memory_order_acquire) != 0) return;
+    }
+    if (engine->queue.has_some()) return;
+  }
+  worker.light.store(false, std::memory_order_seq_cst);
+  // From now on whoever submits calls; who did so before has left something to be seen.
+  while (worker.called.load(std::memory_order_seq_cst) == 0 && !engine->queue.has_some())
+    futex_wait(worker.called, 0, nullptr);
+}
+
+void run_task(ThreadEngine* engine, Task* task, Wakes& wakes) {
+  const SystemClock clock;
+  const bool timed = task->is_timed();
+  const Instant began = timed ? clock.now() : Instant{};
+  if (!start_future(task->future, wakes)) {
+    if (PyErr_Occurred() != nullptr)
+      PyErr_WriteUnraisable(reinterpret_cast<PyObject*>(task->future));
+    const ObjectLock lock(object_of(engine));
+    ++engine->statistics.cancelled;
+    --engine->running;
+    return;
+  }
+  PyObject* const result = task->call();
+  {
+    const ObjectLock lock(object_of(engine));
+    ++(result != nullptr ? engine->statistics.completed : engine->statistics.failed);
+    --engine->running;
+    if (timed) {
+      engine->statistics.waited.add(began - task->queued_at);
+      engine->statistics.ran.add(clock.now() - began);
+    }
+  }
+  if (result != nullptr) {
+    finish_future(task->future, result, wakes);
+  } else {
+    fail_future(task->future, take_exception().release(), wakes);
+  }
+}
+
+// The next task, counted as running. Null: there is none.
+Task* take_task(ThreadEngine* engine, bool& searches, Wakes& wakes) {
+  const ObjectLock lock(object_of(engine));
+  Task* const task = engine->queue.pop();
+  if (searches) --engine->searching;
+  searches = false;
+  if (task == nullptr) return nullptr;
+  ++engine->running;
+  // The task may block, and nobody else may come before it ends.
+  if (!engine->queue.is_empty() && engine->searching == 0 && engine->parked != nullptr)
+    call_worker(engine, wakes);
+  return task;
+}
+
+// Runs what is queued. Whom it has woken by the last task is left in `wakes`.
+void drain(ThreadEngine* engine, bool& searches, Wakes& wakes) {
+  for (unsigned held = 1;; ++held) {
+    Task* const task = take_task(engine, searches, wakes);
+    if (task == nullptr) return;
+    // Nobody knows how long the next one takes.
+    wakes.ring();
+    run_task(engine, task, wakes);
+    Task::destroy(task);
+    if (held % tasks_per_hold == 0) without_gil([] { return 0; });
+  }
+}
+
+// Parks the worker, if it is to stay. True: it sleeps now.
+bool lie_down(ThreadEngine* engine, Worker& worker) {
+  const ObjectLock lock(object_of(engine));
+  if (!engine->queue.is_empty()) return false;
+  if (engine->closed || engine->exiting) return false;
+  park(engine, worker);
+  return true;
+}
+
+// True: it was called, or comes by itself.
+void get_up(ThreadEngine* engine, Worker& worker, bool& searches) {
+  const ObjectLock lock(object_of(engine));
+  searches = !worker.parked;
+  if (worker.parked) {
+    unpark(engine, worker);
+    engine->owed = false;
+  }
+}
+
+bool is_over(ThreadEngine* engine) {
+  const ObjectLock lock(object_of(engine));
+  if (!engine->queue.is_empty() || (!engine->closed && !engine->exiting)) return false;
+  --engine->threads;
+  return true;
+}
+
+// work(): what a thread of the pool does, until it is closed and empty.
+PyObject* engine_work(PyObject* self, PyObject* /*unused*/) {
+  ThreadEngine* const engine = cast(self);
+  // Its naps are short; the kernel's usual slack of 50 us would double them.
+  ::prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
+  Worker worker;
+  Wakes wakes;
+  bool searches = true;
+  do {
+    drain(engine, searches, wakes);
+    if (!lie_down(engine, worker)) continue;
+    without_gil([&] {
+      wakes.ring();
+      sleep_until_called(engine, worker);
+      return 0;
+    });
+    get_up(engine, worker, searches);
+  } while (!is_over(engine));
+  Py_RETURN_NONE;
+}
+
+// ---- What others ask of it ----
+
+void before_wait(Completer* completer, Wakes& wakes) {
+  auto* const engine = reinterpret_cast<ThreadEngine*>(completer);
+  const ObjectLock lock(object_of(engine));
+  if (engine->owed && engine->parked != nullptr && engine->searching == 0)
+    call_worker(engine, wakes);
+}
+
+PyObject* engine_close(PyObject* self, PyObject* /*unused*/) {
+  Wakes wakes;
+  close_engine(cast(self), wakes);
+  Py_RETURN_NONE;
+}
+
+// put(None): the word of the standard library's queues, by which its exit hook ends the workers.
+PyObject* engine_put(PyObject* self, PyObject* /*unused*/) {
+  Wakes wakes;
+  const ObjectLock lock(self);
+  cast(self)->exiting = true;
+  call_all(cast(self), wakes);
+  Py_RETURN_NONE;
+}
+
+// take(): the futures of all queued tasks, which will not run any more.
+PyObject* engine_take(PyObject* self, PyObject* /*unused*/) {
+  ThreadEngine* const engine = cast(self);
+  Reference futures = Reference::steal(PyList_New(0));
+  for (;;) {
+    Task* task = nullptr;
+    {
+      const ObjectLock lock(self);
+      task = engine->queue.pop();
+      if (task != nullptr) ++engine->statistics.cancelled;
+    }
+    if (task == nullptr) return futures.release();
+    const int added =
+        futures ? PyList_Append(futures.get(), reinterpret_cast<PyObject*>(task->future)) : -1;
+    Task::destroy(task);
+    if (added != 0) futures = Reference();
+  }
+}
+
+// leave(): a thread that was started will not work().
+PyObject* engine_leave(PyObject* self, PyObject* /*unused*/) {
+  const ObjectLock lock(self);
+  --cast(self)->threads;
+  --cast(self)->searching;
+  Py_RETURN_NONE;
+}
+
+// forget(threads): in a child of fork(), where threads and tasks are the parent's, but for the
+// worker that forked, if one did.
+PyObject* engine_forget(PyObject* self, PyObject* threads) {
+  ThreadEngine* const engine = cast(self);
+  const std::size_t left = PyLong_AsSize_t(threads);
+  if (PyErr_Occurred() != nullptr) return nullptr;
+  engine->parked = nullptr;
+  engine->idle = engine->searching = 0;
+  engine->threads = engine->running = left;
+  engine->owed = false;
+  while (Task* const task = engine->queue.pop()) Task::destroy(task);
+  engine->statistics = Statistics{};
+  Py_RETURN_NONE;
+}
+
+PyObject* engine_qsize(PyObject* self, PyObject* /*unused*/) {
+  return PyLong_FromSize_t(cast(self)->queue.size());
+}
+
+PyObject* engine_empty(PyObject* self, PyObject* /*unused*/) {
+  return PyBool_FromLong(cast(self)->queue.size() == 0 ? 1 : 0);
+}
+
+PyObject* engine_statistics(PyObject* self, PyObject* /*unused*/) {
+  ThreadEngine* const engine = cast(self);
+  Statistics statistics;
+  std::size_t queued = 0;
+  std::size_t running = 0;
+  std::size_t workers = 0;
+  {
+    const ObjectLock lock(self);
+    statistics = engine->statistics;
+    queued = engine->queue.size();
+    running = engine->running;
+    workers = engine->threads;
+  }
+  return statistics.as_dict(queued, running, workers);
+}
+
+// ---- The type ----
+
+int engine_traverse(PyObject* self, visitproc visit, void* arg) {
+  const ThreadEngine* const engine = cast(self);
+  for (const Task* task = engine->queue.first(); task != nullptr; task = task->next) {
+    const int seen = task->traverse(visit, arg);
+    if (seen != 0) return seen;
+  }
+  Py_VISIT(reinterpret_cast<PyObject*>(engine->future_class));
+  Py_VISIT(Py_TYPE(self));
+  return 0;
+}
+
+int engine_clear(PyObject* self) {
+  while (Task* const task = cast(self)->queue.pop()) Task::destroy(task);
+  return 0;
+}
+
+void engine_dealloc(PyObject* self) {
+  PyTypeObject* const type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  engine_clear(self);
+  Py_XDECREF(reinterpret_cast<PyObject*>(cast(self)->future_class));
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyMethodDef* methods() {
+  static std::array<PyMethodDef, 10> table{{
+      {"work", engine_work, METH_NOARGS, nullptr},
+      {"close", engine_close, METH_NOARGS, nullptr},
+      {"put", engine_put, METH_O, nullptr},
+      {"take", engine_take, METH_NOARGS, nullptr},
+      {"leave", engine_leave, METH_NOARGS, nullptr},
+      {"forget", engine_forget, METH_O, nullptr},
+      {"qsize", engine_qsize, METH_NOARGS, nullptr},
+      {"empty", engine_empty, METH_NOARGS, nullptr},
+      {"statistics", engine_statistics, METH_NOARGS, nullptr},
+  }};
+  return table.data();
+}
+
+template <class Function>
+void* slot(Function function) {
+  return reinterpret_cast<void*>(function);
+}
+
+}  // namespace
+
+bool init_thread_engine(PyObject* module) {
+  std::array<PyType_Slot, 5> slots{{{Py_tp_dealloc, slot(engine_dealloc)},
+                                    {Py_tp_traverse, slot(engine_traverse)},
+                                    {Py_tp_clear, slot(engine_clear)},
+                                    {Py_tp_methods, methods()},
+                                    {0, nullptr}}};
+  PyType_Spec spec{"unirun._pools.ThreadEngine", sizeof(ThreadEngine), 0,
+                   Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                   slots.data()};
+  PyObject* const type = PyType_FromModuleAndSpec(module, &spec, nullptr);
+  state_of(module)->thread_engine = reinterpret_cast<PyTypeObject*>(type);
+  return type != nullptr;
+}
+
+ThreadEngine* make_thread_engine(const ModuleState& state, std::size_t limit) {
+  PyObject* const object = state.thread_engine->tp_alloc(state.thread_engine, 0);
+  if (object == nullptr) return nullptr;
+  ThreadEngine* const engine = cast(object);
+  engine->completer.before_wait = before_wait;
+  new (&engine->queue) TaskQueue;
+  new (&engine->statistics) Statistics;
+  engine->future_class = reinterpret_cast<PyTypeObject*>(Py_NewRef(state.future_class));
+  engine->limit = limit;
+  return engine;
+}
+
+bool push_task(ThreadEngine* engine, Task* task, Wakes& wakes) {
+  const ObjectLock lock(object_of(engine));
+  Statistics& statistics = engine->statistics;
+  if (statistics.times_next(engine->queue.size())) task->queued_at = SystemClock().now();
+  ++statistics.submitted;
+  engine->queue.push(task);
+  if (engine->queue.size() > engine->idle + engine->searching && engine->threads < engine->limit) {
+    ++engine->threads;
+    ++engine->searching;
+    return true;
+  }
+  see_to_it(engine, wakes);
+  return false;
+}
+
+bool no_worker(ThreadEngine* engine, const Task* task) {
+  const ObjectLock lock(object_of(engine));
+  --engine->threads;
+  --engine->searching;
+  return engine->threads == 0 && engine->queue.remove(task);
+}
+
+void close_engine(ThreadEngine* engine, Wakes& wakes) {
+  const ObjectLock lock(object_of(engine));
+  engine->closed = true;
+  call_all(engine, wakes);
+}
+
+}  // namespace unirun::bindings

@@ -1,0 +1,73 @@
+// ThreadEngine: the queue of a thread pool and the loop that its threads run.
+//
+// The threads are threading.Thread objects that call work(); the queue is guarded by the GIL
+// itself. Who is awake drains the queue under one hold of the GIL. A submission wakes at most one
+// worker, which calls the next when it finds more than its own task: so a burst costs a wake or
+// two, and a task that blocks holds nobody up.
+//
+// Waking is put off where that is safe. A worker that has just run out of tasks sleeps lightly: it
+// looks by itself, after 20 us and then ever later, whether there is something to do. While it
+// does, submit() does not wake it; result() does, once the GIL is released, which saves both sides
+// a switch. When nothing has come for a while it sleeps soundly, and has to be woken at once.
+//
+// Thread: with the GIL (or, where there is none, the object's lock), but for what is atomic.
+
+#pragma once
+
+#include "python_bindings/pools/module_state.h"
+// Python.h first.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "python_bindings/pools/future.h"
+#include "python_bindings/pools/statistics.h"
+#include "python_bindings/pools/task.h"
+#include "python_bindings/pools/wakes.h"
+
+namespace unirun::bindings {
+
+// A thread in work(), on its own stack.
+struct Worker {
+  std::atomic<std::uint32_t> called{0};  // Set once it is to wake; it sleeps on this word.
+  std::atomic<bool> light{true};         // It looks for tasks by itself, soon.
+  bool parked = false;
+  Worker* above = nullptr;  // Among the parked.
+  Worker* below = nullptr;
+};
+
+struct ThreadEngine {
+  Completer completer;
+  PyTypeObject* future_class;
+  TaskQueue queue;
+  Worker* parked;         // Who went to sleep last: the one to be woken first.
+  std::size_t idle;       // How many are parked.
+  std::size_t searching;  // Called or started, and without a task yet.
+  std::size_t threads;    // In work(), or on their way there.
+  std::size_t limit;
+  std::size_t running;  // Tasks.
+  bool owed;            // A wake was put off.
+  bool closed;          // No more submissions: shut down, or the executor is gone.
+  bool exiting;         // The interpreter ends.
+  Statistics statistics;
+};
+
+// Makes the type ThreadEngine and adds it to the module. False: an exception is set.
+[[nodiscard]] bool init_thread_engine(PyObject* module);
+
+// A new one for at most `limit` threads. Null: an exception is set.
+[[nodiscard]] ThreadEngine* make_thread_engine(const ModuleState& state, std::size_t limit);
+
+// Queues the task. True: a thread more is wanted, and counted; whoever cannot start it says so by
+// no_worker().
+[[nodiscard]] bool push_task(ThreadEngine* engine, Task* task, Wakes& wakes);
+
+// The thread that was wanted cannot be started. Where there is no other the task is taken back:
+// true, it will never run and is the caller's again.
+[[nodiscard]] bool no_worker(ThreadEngine* engine, const Task* task);
+
+// No more submissions; the workers end when the queue is empty.
+void close_engine(ThreadEngine* engine, Wakes& wakes);
+
+}  // namespace unirun::bindings

@@ -1,0 +1,117 @@
+#include "python_bindings/pools/thread_pool.h"
+
+#include <array>
+
+#include "python_bindings/exception.h"
+#include "python_bindings/pools/thread_engine.h"
+
+namespace unirun::bindings {
+namespace {
+
+struct NativeThreadPool {
+  PyObject_HEAD ThreadEngine* engine;  // Null before open_engine().
+};
+
+NativeThreadPool* cast(PyObject* object) { return reinterpret_cast<NativeThreadPool*>(object); }
+
+// open_engine(max_workers) -> ThreadEngine: what the pool's threads are to work() on.
+PyObject* pool_open(PyObject* self, PyObject* limit) {
+  const std::size_t workers = PyLong_AsSize_t(limit);
+  if (workers == static_cast<std::size_t>(-1) && PyErr_Occurred() != nullptr) return nullptr;
+  const ModuleState* const state = state_of(Py_TYPE(self));
+  ThreadEngine* const engine = state == nullptr ? nullptr : make_thread_engine(*state, workers);
+  if (engine == nullptr) return nullptr;
+  Py_XSETREF(cast(self)->engine, engine);
+  return Py_NewRef(reinterpret_cast<PyObject*>(engine));
+}
+
+// Has the Python class start a thread; False: an exception is set, and the task is gone.
+bool start_worker(PyObject* self, ThreadEngine* engine, Task* task) {
+  const Reference started =
+      Reference::steal(PyObject_CallMethod(self, "_adjust_thread_count", nullptr));
+  if (started) return true;
+  if (!no_worker(engine, task)) {
+    PyErr_Clear();  // Others are there to do it.
+    return true;
+  }
+  Reference raised = take_exception();
+  Task::destroy(task);
+  raise_exception(std::move(raised));
+  return false;
+}
+
+PyObject* pool_submit(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
+  ThreadEngine* const engine = cast(self)->engine;
+  if (count == 0) {
+    PyErr_SetString(PyExc_TypeError,
+                    "ThreadPoolExecutor.submit() missing 1 required positional argument: 'fn'");
+    return nullptr;
+  }
+  if (engine == nullptr || engine->closed || engine->exiting)
+    return PyObject_CallMethod(self, "_refuse", nullptr);  // Raises what the standard class would.
+  Future* const future = make_future(engine->future_class, &engine->completer);
+  if (future == nullptr) return nullptr;
+  Reference given = Reference::borrow(reinterpret_cast<PyObject*>(future));
+  Task* const task = Task::make(future, args[0], args + 1, count - 1, names);
+  if (task == nullptr) return nullptr;
+  Wakes wakes;
+  if (push_task(engine, task, wakes) && !start_worker(self, engine, task)) return nullptr;
+  return given.release();
+}
+
+int pool_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(reinterpret_cast<PyObject*>(cast(self)->engine));
+  Py_VISIT(Py_TYPE(self));
+  return 0;
+}
+
+// An executor that goes away takes no work any more; what is queued is still done.
+int pool_clear(PyObject* self) {
+  if (cast(self)->engine != nullptr) {
+    Wakes wakes;
+    close_engine(cast(self)->engine, wakes);
+    Py_CLEAR(cast(self)->engine);
+  }
+  return 0;
+}
+
+void pool_dealloc(PyObject* self) {
+  PyTypeObject* const type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  pool_clear(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyMethodDef* methods() {
+  static std::array<PyMethodDef, 3> table{{
+      {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(pool_submit)),
+       METH_FASTCALL | METH_KEYWORDS,
+       "submit($self, fn, /, *args, **kwargs)\n--\n\n"
+       "Queues fn(*args, **kwargs) for a thread of the pool and returns its Future.\n\n"
+       "RuntimeError: the pool is shut down. Thread: any."},
+      {"open_engine", pool_open, METH_O, nullptr},
+  }};
+  return table.data();
+}
+
+template <class Function>
+void* slot(Function function) {
+  return reinterpret_cast<void*>(function);
+}
+
+}  // namespace
+
+bool init_thread_pool(PyObject* module) {
+  std::array<PyType_Slot, 5> slots{{{Py_tp_dealloc, slot(pool_dealloc)},
+                                    {Py_tp_traverse, slot(pool_traverse)},
+                                    {Py_tp_clear, slot(pool_clear)},
+                                    {Py_tp_methods, methods()},
+                                    {0, nullptr}}};
+  PyType_Spec spec{"unirun._pools.NativeThreadPool", sizeof(NativeThreadPool), 0,
+                   Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots.data()};
+  const Reference type = Reference::steal(PyType_FromModuleAndSpec(module, &spec, nullptr));
+  return type && PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(type.get())) == 0;
+}
+
+}  // namespace unirun::bindings
