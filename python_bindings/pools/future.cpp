@@ -238,6 +238,10 @@ bool deadline_after(PyObject* timeout, Instant& deadline) {
   return true;
 }
 
+// A signal that comes while the GIL is released and others are woken does not keep us from falling
+// asleep: we look for it once more after this time.
+constexpr auto second_look = std::chrono::milliseconds(20);
+
 // Sleeps on the state word until it may be done. 0, or -1 with an exception set.
 int wait_on_word(Future* future, Completer* completer, const Instant* deadline) {
   const std::uint32_t before = future->word.fetch_or(waited_for, std::memory_order_acq_rel);
@@ -245,30 +249,31 @@ int wait_on_word(Future* future, Completer* completer, const Instant* deadline) 
   Wakes wakes;
   if (completer != nullptr && completer->before_wait != nullptr)
     completer->before_wait(completer, wakes);
-  const int outcome = without_gil([&] {
+  without_gil([&] {
     wakes.ring();
     for (;;) {
       const std::uint32_t now = future->word.load(std::memory_order_acquire);
       if ((now & state_bits) >= static_cast<std::uint32_t>(FutureState::cancelled)) return 0;
       if ((now & waited_for) == 0) future->word.fetch_or(waited_for, std::memory_order_acq_rel);
-      const int woken = futex_wait(future->word, now | waited_for, deadline);
-      if (woken != 0) return woken;
+      if (futex_wait(future->word, now | waited_for, deadline) != 0) return 0;
     }
   });
-  return outcome == EINTR ? PyErr_CheckSignals() : 0;
+  return is_done(future) ? 0 : PyErr_CheckSignals();
 }
 
 // 1: it is done; 0: not before the timeout; -1: an exception is set.
 int wait_until_done(Future* future, PyObject* timeout) {
   if (is_done(future)) return 1;
   Instant deadline{};
+  const Instant soon = SystemClock().now() + second_look;
   const bool limited = timeout != Py_None;
   if (limited && !deadline_after(timeout, deadline)) return -1;
-  const Instant* const until = limited ? &deadline : nullptr;
-  while (!is_done(future)) {
+  for (bool first = true; !is_done(future); first = false) {
     if (limited && SystemClock().now() >= deadline) return 0;
     const Reference kept = completer_of(future);
     auto* const completer = reinterpret_cast<Completer*>(kept.get());
+    const Instant* until = limited ? &deadline : nullptr;
+    if (first && (!limited || soon < deadline)) until = &soon;
     const int waited = completer != nullptr && completer->wait != nullptr
                            ? completer->wait(completer, future, until)
                            : wait_on_word(future, completer, until);

@@ -369,10 +369,8 @@ bool push_task(ThreadEngine* engine, Task* task, Wakes& wakes) {
   return false;
 }
 
-bool no_worker(ThreadEngine* engine, const Task* task) {
+bool take_back(ThreadEngine* engine, const Task* task) {
   const ObjectLock lock(object_of(engine));
-  --engine->threads;
-  --engine->searching;
   return engine->threads == 0 && engine->queue.remove(task);
 }
 

@@ -59,13 +59,12 @@ struct ThreadEngine {
 // A new one for at most `limit` threads. Null: an exception is set.
 [[nodiscard]] ThreadEngine* make_thread_engine(const ModuleState& state, std::size_t limit);
 
-// Queues the task. True: a thread more is wanted, and counted; whoever cannot start it says so by
-// no_worker().
+// Queues the task. True: a thread more is wanted, and counted; leave() counts one that could not be
+// started.
 [[nodiscard]] bool push_task(ThreadEngine* engine, Task* task, Wakes& wakes);
 
-// The thread that was wanted cannot be started. Where there is no other the task is taken back:
-// true, it will never run and is the caller's again.
-[[nodiscard]] bool no_worker(ThreadEngine* engine, const Task* task);
+// Where there is no thread at all, takes the task back: true, it will never run and is the caller's.
+[[nodiscard]] bool take_back(ThreadEngine* engine, const Task* task);
 
 // No more submissions; the workers end when the queue is empty.
 void close_engine(ThreadEngine* engine, Wakes& wakes);

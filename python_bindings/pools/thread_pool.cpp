@@ -25,17 +25,18 @@ PyObject* pool_open(PyObject* self, PyObject* limit) {
   return Py_NewRef(reinterpret_cast<PyObject*>(engine));
 }
 
-// Has the Python class start a thread; False: an exception is set, and the task is gone.
+// Has the Python class start a thread. False: an exception is set; the task is gone where nobody is
+// there to do it.
 bool start_worker(PyObject* self, ThreadEngine* engine, Task* task) {
   const Reference started =
       Reference::steal(PyObject_CallMethod(self, "_adjust_thread_count", nullptr));
   if (started) return true;
-  if (!no_worker(engine, task)) {
-    PyErr_Clear();  // Others are there to do it.
-    return true;
-  }
   Reference raised = take_exception();
-  Task::destroy(task);
+  if (take_back(engine, task)) {
+    Task::destroy(task);
+  } else if (PyErr_GivenExceptionMatches(raised.get(), PyExc_RuntimeError) != 0) {
+    return true;  // One thread more cannot be had; there are others.
+  }
   raise_exception(std::move(raised));
   return false;
 }

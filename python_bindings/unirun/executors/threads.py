@@ -29,6 +29,8 @@ class ThreadPoolExecutor(_pools.NativeThreadPool, _standard.ThreadPoolExecutor):
     """
 
     _engine: _pools.ThreadEngine
+    _threads: set[threading.Thread]
+    _broken: str | bool  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -47,15 +49,22 @@ class ThreadPoolExecutor(_pools.NativeThreadPool, _standard.ThreadPoolExecutor):
         """Start a thread more; submit() calls it when it wants one."""
         with self._shutdown_lock, _standard._global_shutdown_lock:
             if self._shutdown or _standard._shutdown:
+                self._engine.leave()
                 self._refuse()
             thread = threading.Thread(
                 name=f"{self._thread_name_prefix or self}_{next(self._numbers)}",
                 target=_work,
                 args=(weakref.ref(self), self._engine, *self._initialize),
             )
-            thread.start()
             self._threads.add(thread)
-            _standard._threads_queues[thread] = self._engine
+            _standard._threads_queues[thread] = self._engine  # type: ignore[index]
+            try:
+                thread.start()
+            except RuntimeError:  # There can be no more of them. Whatever else is raised comes to a thread that lives.
+                self._threads.discard(thread)
+                del _standard._threads_queues[thread]  # type: ignore[attr-defined]
+                self._engine.leave()
+                raise
 
     def _refuse(self) -> None:
         """Raise what the standard class does when it takes no more work."""
