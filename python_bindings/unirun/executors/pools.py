@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["thread", "process", "subinterpreter"]
 
 # The native class of each kind: a subclass of the standard one, with its constructor.
-NATIVE: dict[Kind, str] = {}
+NATIVE: dict[Kind, str] = {
+    "thread": "unirun.executors.threads:ThreadPoolExecutor",
+}
 STANDARD: dict[Kind, str] = {
     "thread": "concurrent.futures:ThreadPoolExecutor",
     "process": "concurrent.futures:ProcessPoolExecutor",
