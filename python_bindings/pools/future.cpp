@@ -1,12 +1,12 @@
 #include "python_bindings/pools/future.h"
 
 #include <array>
-#include <cmath>
 
 #include "framework/clock.h"
 #include "python_bindings/exception.h"
 #include "python_bindings/gil.h"
 #include "python_bindings/pools/module_state.h"
+#include "python_bindings/pools/timeout.h"
 
 namespace unirun::bindings {
 namespace {
@@ -190,6 +190,9 @@ int cancel(Future* future, Wakes& wakes) {
     if (!held) return -1;
     if (changed) change.tell(nullptr);
   }
+  if (auto* const who = reinterpret_cast<Completer*>(completer.get());
+      who != nullptr && who->cancelled != nullptr)
+    who->cancelled(who);
   if (changed && !invoke_callbacks(future)) return -1;
   return cancelled ? 1 : 0;
 }
@@ -220,27 +223,6 @@ Reference completer_of(Future* future) {
   const ObjectLock lock(object_of(future));
   return Reference::borrow(reinterpret_cast<PyObject*>(future->completer));
 }
-
-// Of a timeout in seconds from now. False: an exception is set.
-bool deadline_after(PyObject* timeout, Instant& deadline) {
-  const double seconds = PyFloat_AsDouble(timeout);
-  if (seconds == -1.0 && PyErr_Occurred() != nullptr) return false;
-  if (std::isnan(seconds)) {
-    PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)");
-    return false;
-  }
-  if (seconds > PY_TIMEOUT_MAX / 1e6) {
-    PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
-    return false;
-  }
-  const auto waited = std::chrono::duration<double>(seconds > 0 ? seconds : 0);
-  deadline = SystemClock().now() + std::chrono::duration_cast<Duration>(waited);
-  return true;
-}
-
-// A signal that comes while the GIL is released and others are woken does not keep us from falling
-// asleep: we look for it once more after this time.
-constexpr auto second_look = std::chrono::milliseconds(20);
 
 // Sleeps on the state word until it may be done. 0, or -1 with an exception set.
 int wait_on_word(Future* future, Completer* completer, const Instant* deadline) {

@@ -43,6 +43,8 @@ struct Completer {
   // passed. Called with the GIL, returns with it; 0, or -1 with an exception set. May be null: the
   // future's own state word is waited on.
   int (*wait)(Completer*, Future*, const Instant* deadline);
+  // One of its futures was cancelled before it began. May be null.
+  void (*cancelled)(Completer*);
 };
 
 struct Future {

@@ -6,6 +6,8 @@
 // Python.h first.
 
 #include "python_bindings/pools/future.h"
+#include "python_bindings/pools/loop_bridge.h"
+#include "python_bindings/pools/map_run.h"
 #include "python_bindings/pools/thread_engine.h"
 #include "python_bindings/pools/thread_pool.h"
 
@@ -37,7 +39,10 @@ int execute(PyObject* module) {
     state->state_names[at] = PyUnicode_InternFromString(state_words[at]);
     if (state->state_names[at] == nullptr) return -1;
   }
-  return init_futures(module) && init_thread_engine(module) && init_thread_pool(module) ? 0 : -1;
+  return init_futures(module) && init_loop_bridge(module) && init_map_run(module) &&
+                 init_thread_engine(module) && init_thread_pool(module)
+             ? 0
+             : -1;
 }
 
 int traverse(PyObject* module, visitproc visit, void* arg) {
@@ -86,6 +91,8 @@ int ModuleState::traverse(visitproc visit, void* arg) const {
   Py_VISIT(log_callback);
   Py_VISIT(log_unexpected);
   Py_VISIT(reinterpret_cast<PyObject*>(thread_engine));
+  Py_VISIT(reinterpret_cast<PyObject*>(loop_bridge));
+  Py_VISIT(reinterpret_cast<PyObject*>(map_run));
   return 0;
 }
 
@@ -97,6 +104,8 @@ void ModuleState::clear() {
   Py_CLEAR(log_callback);
   Py_CLEAR(log_unexpected);
   Py_CLEAR(thread_engine);
+  Py_CLEAR(loop_bridge);
+  Py_CLEAR(map_run);
   for (PyObject*& name : state_names) Py_CLEAR(name);
 }
 

@@ -20,6 +20,8 @@ struct ModuleState {
   PyObject* log_callback;         // (future, exception): a callback has raised.
   PyObject* log_unexpected;       // (future, state): set_running_or_notify_cancel() came too late.
   PyTypeObject* thread_engine;    // ThreadEngine, which nobody makes by name.
+  PyTypeObject* loop_bridge;      // LoopBridge
+  PyTypeObject* map_run;          // MapRun
   std::array<PyObject*, 5> state_names;
 
   int traverse(visitproc visit, void* arg) const;

@@ -14,13 +14,13 @@
 #include <new>
 
 #include "framework/time.h"
-#include "python_bindings/pools/future.h"
+#include "python_bindings/pools/promise.h"
 
 namespace unirun::bindings {
 
 struct Task {
   Task* next;
-  Future* future;
+  Promise promise;
   PyObject* callable;
   PyObject* names;         // Of the last arguments, or null.
   Instant queued_at;       // The epoch: this one is not timed.
@@ -33,19 +33,19 @@ struct Task {
   }
   [[nodiscard]] bool is_timed() const { return queued_at != Instant{}; }
 
-  // New references; the future's is taken over. Null: an exception is set, and the future is gone.
-  static Task* make(Future* future, PyObject* callable, PyObject* const* arguments,
+  // New references; the promise is taken over. Null: an exception is set.
+  static Task* make(Promise promise, PyObject* callable, PyObject* const* arguments,
                     Py_ssize_t count, PyObject* names) {
     const Py_ssize_t total = count + (names == nullptr ? 0 : PyTuple_GET_SIZE(names));
     void* const memory =
         PyMem_Malloc(sizeof(Task) + static_cast<std::size_t>(total) * sizeof(PyObject*));
     if (memory == nullptr) {
-      Py_DECREF(reinterpret_cast<PyObject*>(future));
+      promise.drop();
       PyErr_NoMemory();
       return nullptr;
     }
     auto* const task = new (memory) Task{};
-    task->future = future;
+    task->promise = promise;
     task->callable = Py_NewRef(callable);
     task->names = Py_XNewRef(names);
     task->count = count;
@@ -58,7 +58,7 @@ struct Task {
     for (Py_ssize_t at = 0; at < total; ++at) Py_DECREF(task->arguments[at]);
     Py_XDECREF(task->names);
     Py_DECREF(task->callable);
-    Py_DECREF(reinterpret_cast<PyObject*>(task->future));
+    task->promise.drop();
     PyMem_Free(task);
   }
 
@@ -69,7 +69,8 @@ struct Task {
   }
 
   int traverse(visitproc visit, void* arg) const {
-    Py_VISIT(reinterpret_cast<PyObject*>(future));
+    const int seen = promise.traverse(visit, arg);
+    if (seen != 0) return seen;
     Py_VISIT(callable);
     for (Py_ssize_t at = 0; at < total(); ++at) Py_VISIT(arguments[at]);
     return 0;

@@ -59,9 +59,10 @@ void call_all(ThreadEngine* engine, Wakes& wakes) {
 }
 
 // A task is queued, and nobody may be on the way to it.
-void see_to_it(ThreadEngine* engine, Wakes& wakes) {
+void see_to_it(ThreadEngine* engine, bool may_owe, Wakes& wakes) {
   if (engine->searching > 0 || engine->parked == nullptr) return;
-  if (engine->queue.size() < most_owed && engine->parked->light.load(std::memory_order_seq_cst)) {
+  if (may_owe && engine->queue.size() < most_owed &&
+      engine->parked->light.load(std::memory_order_seq_cst)) {
     engine->owed = true;
   } else {
     call_worker(engine, wakes);
@@ -86,33 +87,47 @@ void sleep_until_called(const ThreadEngine* engine, Worker& worker) {
     futex_wait(worker.called, 0, nullptr);
 }
 
-void run_task(ThreadEngine* engine, Task* task, Wakes& wakes) {
-  const SystemClock clock;
-  const bool timed = task->is_timed();
-  const Instant began = timed ? clock.now() : Instant{};
-  if (!start_future(task->future, wakes)) {
-    if (PyErr_Occurred() != nullptr)
-      PyErr_WriteUnraisable(reinterpret_cast<PyObject*>(task->future));
-    const ObjectLock lock(object_of(engine));
-    ++engine->statistics.cancelled;
-    --engine->running;
-    return;
-  }
-  PyObject* const result = task->call();
-  {
-    const ObjectLock lock(object_of(engine));
-    ++(result != nullptr ? engine->statistics.completed : engine->statistics.failed);
-    --engine->running;
-    if (timed) {
-      engine->statistics.waited.add(began - task->queued_at);
-      engine->statistics.ran.add(clock.now() - began);
-    }
-  }
-  if (result != nullptr) {
-    finish_future(task->future, result, wakes);
+// Counts a task that is over; `began`: the epoch where it was not timed.
+void count_task(ThreadEngine* engine, std::uint64_t Statistics::*outcome, const Task* task,
+                Instant began) {
+  const ObjectLock lock(object_of(engine));
+  ++(engine->statistics.*outcome);
+  --engine->running;
+  if (began == Instant{}) return;
+  engine->statistics.waited.add(began - task->queued_at);
+  engine->statistics.ran.add(SystemClock().now() - began);
+}
+
+// A future has told when it was cancelled; others are found to be.
+void count_cancelled(ThreadEngine* engine, const Task* task) {
+  const ObjectLock lock(object_of(engine));
+  --engine->running;
+  if (task->promise.future() != nullptr) {
+    --engine->stale;
   } else {
-    fail_future(task->future, take_exception().release(), wakes);
+    ++engine->statistics.cancelled;
   }
+}
+
+// As contextvars.Context.run() does.
+PyObject* call_in_context(Task* task) {
+  PyObject* const context = task->promise.context();
+  if (PyContext_Enter(context) != 0) return nullptr;
+  PyObject* const result = task->call();
+  if (PyContext_Exit(context) != 0) Py_FatalError("a context that was entered cannot be left");
+  return result;
+}
+
+void run_task(ThreadEngine* engine, Task* task, Wakes& wakes) {
+  const Instant began = task->is_timed() ? SystemClock().now() : Instant{};
+  if (!task->promise.begin(wakes)) {
+    if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(task->callable);
+    return count_cancelled(engine, task);
+  }
+  PyObject* const result = task->promise.is_errand() ? call_in_context(task) : task->call();
+  PyObject* const exception = result == nullptr ? take_exception().release() : nullptr;
+  count_task(engine, result != nullptr ? &Statistics::completed : &Statistics::failed, task, began);
+  task->promise.keep(result, exception, wakes);
 }
 
 // The next task, counted as running. Null: there is none.
@@ -198,6 +213,13 @@ void before_wait(Completer* completer, Wakes& wakes) {
     call_worker(engine, wakes);
 }
 
+void future_cancelled(Completer* completer) {
+  auto* const engine = reinterpret_cast<ThreadEngine*>(completer);
+  const ObjectLock lock(object_of(engine));
+  ++engine->statistics.cancelled;
+  ++engine->stale;
+}
+
 PyObject* engine_close(PyObject* self, PyObject* /*unused*/) {
   Wakes wakes;
   close_engine(cast(self), wakes);
@@ -213,8 +235,26 @@ PyObject* engine_put(PyObject* self, PyObject* /*unused*/) {
   Py_RETURN_NONE;
 }
 
-// take(): the futures of all queued tasks, which will not run any more.
-PyObject* engine_take(PyObject* self, PyObject* /*unused*/) {
+void break_promise(Task* task, PyObject* make) {
+  Wakes wakes;
+  PyObject* const exception = PyObject_CallNoArgs(make);
+  task->promise.keep(nullptr, exception != nullptr ? exception : take_exception().release(), wakes);
+}
+
+// It has left the queue, and whatever its future is told from now on is not ours to count.
+void count_taken(ThreadEngine* engine, const Task* task) {
+  Future* const future = task->promise.future();
+  if (future != nullptr && is_done(future)) {
+    --engine->stale;
+    return;
+  }
+  ++engine->statistics.cancelled;
+  if (future != nullptr) Py_CLEAR(future->completer);
+}
+
+// take(make): the futures of all queued tasks, which will not run any more. Who was promised
+// otherwise, by to_thread() or map(), gets the exception that make() makes.
+PyObject* engine_take(PyObject* self, PyObject* make) {
   ThreadEngine* const engine = cast(self);
   Reference futures = Reference::steal(PyList_New(0));
   for (;;) {
@@ -222,13 +262,15 @@ PyObject* engine_take(PyObject* self, PyObject* /*unused*/) {
     {
       const ObjectLock lock(self);
       task = engine->queue.pop();
-      if (task != nullptr) ++engine->statistics.cancelled;
+      if (task != nullptr) count_taken(engine, task);
     }
     if (task == nullptr) return futures.release();
-    const int added =
-        futures ? PyList_Append(futures.get(), reinterpret_cast<PyObject*>(task->future)) : -1;
+    if (Future* const future = task->promise.future(); future == nullptr) {
+      break_promise(task, make);
+    } else if (futures && PyList_Append(futures.get(), reinterpret_cast<PyObject*>(future)) != 0) {
+      futures = Reference();
+    }
     Task::destroy(task);
-    if (added != 0) futures = Reference();
   }
 }
 
@@ -250,6 +292,7 @@ PyObject* engine_forget(PyObject* self, PyObject* threads) {
   engine->idle = engine->searching = 0;
   engine->threads = engine->running = left;
   engine->owed = false;
+  engine->stale = 0;
   while (Task* const task = engine->queue.pop()) Task::destroy(task);
   engine->statistics = Statistics{};
   Py_RETURN_NONE;
@@ -272,7 +315,7 @@ PyObject* engine_statistics(PyObject* self, PyObject* /*unused*/) {
   {
     const ObjectLock lock(self);
     statistics = engine->statistics;
-    queued = engine->queue.size();
+    queued = engine->queue.size() - engine->stale;
     running = engine->running;
     workers = engine->threads;
   }
@@ -311,7 +354,7 @@ PyMethodDef* methods() {
       {"work", engine_work, METH_NOARGS, nullptr},
       {"close", engine_close, METH_NOARGS, nullptr},
       {"put", engine_put, METH_O, nullptr},
-      {"take", engine_take, METH_NOARGS, nullptr},
+      {"take", engine_take, METH_O, nullptr},
       {"leave", engine_leave, METH_NOARGS, nullptr},
       {"forget", engine_forget, METH_O, nullptr},
       {"qsize", engine_qsize, METH_NOARGS, nullptr},
@@ -347,6 +390,7 @@ ThreadEngine* make_thread_engine(const ModuleState& state, std::size_t limit) {
   if (object == nullptr) return nullptr;
   ThreadEngine* const engine = cast(object);
   engine->completer.before_wait = before_wait;
+  engine->completer.cancelled = future_cancelled;
   new (&engine->queue) TaskQueue;
   new (&engine->statistics) Statistics;
   engine->future_class = reinterpret_cast<PyTypeObject*>(Py_NewRef(state.future_class));
@@ -365,7 +409,8 @@ bool push_task(ThreadEngine* engine, Task* task, Wakes& wakes) {
     ++engine->searching;
     return true;
   }
-  see_to_it(engine, wakes);
+  // A loop does not say when it goes to sleep.
+  see_to_it(engine, !task->promise.is_errand(), wakes);
   return false;
 }
 

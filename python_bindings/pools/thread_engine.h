@@ -47,6 +47,7 @@ struct ThreadEngine {
   std::size_t threads;    // In work(), or on their way there.
   std::size_t limit;
   std::size_t running;  // Tasks.
+  std::size_t stale;    // Tasks that were cancelled and still stand in the queue.
   bool owed;            // A wake was put off.
   bool closed;          // No more submissions: shut down, or the executor is gone.
   bool exiting;         // The interpreter ends.
@@ -63,7 +64,8 @@ struct ThreadEngine {
 // started.
 [[nodiscard]] bool push_task(ThreadEngine* engine, Task* task, Wakes& wakes);
 
-// Where there is no thread at all, takes the task back: true, it will never run and is the caller's.
+// Where there is no thread at all, takes the task back: true, it will never run and is the
+// caller's.
 [[nodiscard]] bool take_back(ThreadEngine* engine, const Task* task);
 
 // No more submissions; the workers end when the queue is empty.

@@ -178,7 +178,7 @@ def test_statistics_count_every_task_once() -> None:
     failing, cancelled, queued = pool.submit(divmod, 1, 0), pool.submit(int), pool.submit(int)
     assert cancelled.cancel()
     now = pool._statistics()
-    assert (now["submitted"], now["queued"], now["running"], now["workers"]) == (4, 3, 1, 1)
+    assert (now["submitted"], now["queued"], now["running"], now["workers"]) == (4, 2, 1, 1)
     gate.set()
     assert queued.result(PATIENCE) == 0
     assert isinstance(failing.exception(PATIENCE), ZeroDivisionError)
@@ -277,3 +277,104 @@ def test_where_no_thread_can_be_started_submit_says_so_and_the_task_is_gone(monk
                 pool.submit(ran.append, 3)
         pool.shutdown()
     assert ran == [2] + [3] * 10
+
+
+# ---- map() ----
+
+
+def test_map_yields_results_in_their_order_though_they_come_in_another() -> None:
+    first = threading.Event()
+
+    def wait_or_set(number: int) -> int:
+        if number == 0:
+            assert first.wait(PATIENCE)
+        if number == 3:
+            first.set()
+        return number
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(wait_or_set, range(100))) == list(range(100))
+        assert list(pool.map(pow, [2, 3], [5, 2], [1000, 1000])) == [32, 9]
+        assert list(pool.map(int, [])) == []
+
+
+def test_map_raises_at_the_place_of_the_exception_and_cancels_what_has_not_begun() -> None:
+    gate = threading.Event()
+    ran: list[int] = []
+
+    def task(number: int) -> int:
+        if number == 1:
+            raise ValueError("one")
+        if number == 2:
+            gate.wait(PATIENCE)
+        ran.append(number)
+        return number
+
+    with ThreadPoolExecutor(1) as pool:
+        results = pool.map(task, range(10))
+        assert next(results) == 0
+        with pytest.raises(ValueError, match="one"):
+            next(results)
+        assert list(results) == []
+        gate.set()
+    assert set(ran) <= {0, 2}
+
+
+def test_map_gives_up_after_its_timeout() -> None:
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(TimeoutError):
+            list(pool.map(gate.wait, [PATIENCE] * 3, timeout=0.01))
+        gate.set()
+
+
+def test_map_keeps_no_result_that_was_handed_out() -> None:
+    class Thing:
+        def __init__(self, _number: int) -> None: ...
+
+    with ThreadPoolExecutor(1) as pool:
+        results = pool.map(Thing, range(3))
+        gone = threading.Event()
+        weakref.finalize(next(results), gone.set)
+        assert gone.wait(PATIENCE)
+        assert len(list(results)) == 2
+
+
+def test_an_overridden_submit_is_what_map_uses() -> None:
+    class Doubling(ThreadPoolExecutor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+            return super().submit(lambda: 2 * fn(*args, **kwargs))
+
+    with Doubling(1) as pool:
+        assert list(pool.map(abs, [-1, -2])) == [2, 4]
+
+
+def test_an_iterable_that_raises_stops_map_and_not_what_was_queued() -> None:
+    def numbers() -> Any:
+        yield 1
+        raise LookupError("no more")
+
+    seen: list[int] = []
+    with ThreadPoolExecutor(1) as pool, pytest.raises(LookupError, match="no more"):
+        pool.map(seen.append, numbers())
+    assert seen == [1]
+
+
+def test_map_after_shutdown_is_refused() -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        pool.map(abs, [1])
+
+
+def test_a_shutdown_that_cancels_ends_map_with_a_cancellation() -> None:
+    gate = threading.Event()
+    pool = ThreadPoolExecutor(1)
+    results = pool.map(gate.wait, [PATIENCE] * 3)
+    while pool._statistics()["running"] == 0:
+        os.sched_yield()
+    pool.shutdown(wait=False, cancel_futures=True)
+    gate.set()
+    assert next(results) is True
+    with pytest.raises(futures.CancelledError):
+        next(results)

@@ -8,15 +8,17 @@ import weakref
 from concurrent.futures import _base
 from concurrent.futures import thread as _standard
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unirun import _pools
 from unirun.executors import futures as _futures  # noqa: F401  It tells _pools which class futures have.
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["ThreadPoolExecutor"]
+
+T = TypeVar("T")
 
 
 class ThreadPoolExecutor(_pools.NativeThreadPool, _standard.ThreadPoolExecutor):
@@ -78,23 +80,46 @@ class ThreadPoolExecutor(_pools.NativeThreadPool, _standard.ThreadPoolExecutor):
         with self._shutdown_lock:
             self._broken = "A thread initializer failed, the thread pool is not usable anymore"
             self._engine.close()
-            for future in self._engine.take():
+            for future in self._engine.take(lambda: _standard.BrokenThreadPool(self._broken)):
                 future.set_exception(_standard.BrokenThreadPool(self._broken))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         with self._shutdown_lock:
             self._shutdown = True
             if cancel_futures:
-                for future in self._engine.take():
+                for future in self._engine.take(_base.CancelledError):
                     future.cancel()
             self._engine.close()
         if wait:
             for thread in self._threads:
                 thread.join()
 
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **more: Any,
+    ) -> Iterator[T]:
+        """Yield ``fn(*each)`` for each of ``zip(*iterables)``, in order: see `concurrent.futures.Executor.map`.
+
+        All calls are queued at once. ``timeout`` in seconds counts from now, for all of them; `TimeoutError` then.
+        """
+        if more or type(self).submit is not ThreadPoolExecutor.submit:  # buffersize, and who has a submit of their own.
+            return _standard.ThreadPoolExecutor.map(self, fn, *iterables, timeout=timeout, chunksize=chunksize, **more)
+        return _results(self.submit_all(fn, zip(*iterables, strict=False), timeout))
+
     def _statistics(self) -> dict[str, Any]:
         """Return what the engine has counted: see docs/pools.md. Thread: any."""
         return self._engine.statistics()
+
+
+def _results(run: _pools.MapRun) -> Iterator[Any]:
+    try:
+        yield from run
+    finally:
+        run.cancel()
 
 
 def _work(
