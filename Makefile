@@ -54,9 +54,10 @@ bench:  ## Measures against rivals, on this machine
 	@UNIRUN_BINARY=$(CURDIR)/build/release/bin/unirun PYTHONPATH=$(CURDIR)/build/release/python \
 	  $(PYTHON_BIN) benchmarks/run.py
 
-sanitize:  ## The C++ tests under ASan with UBSan, then under TSan
+sanitize: setup  ## The C++ tests and the task pools under ASan with UBSan, and under TSan
 	@cmake --preset asan >/dev/null && cmake --build --preset asan && ctest --preset asan $(if $(ONLY),-R "$(ONLY)")
 	@cmake --preset tsan >/dev/null && cmake --build --preset tsan && ctest --preset tsan $(if $(ONLY),-R "$(ONLY)")
+	@$(if $(ONLY),true,scripts/stress_pools.sh)
 
 nightly: test-slow  ## 100,000 seeds of simulation and the slow faults
 	@build/dev/bin/simulation --seeds 100000 --steps 200
