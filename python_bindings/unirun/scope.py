@@ -131,7 +131,7 @@ class Run:
         lease = self._close()
         try:
             if lease.owns_executor:
-                from unirun.executors.async_bridge import shutdown
+                from unirun.executors.shutdown import shutdown
 
                 await shutdown(lease.executor)
         finally:

@@ -14,7 +14,7 @@ from unirun._pools import LoopBridge, NativeThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Future
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,28 +72,3 @@ async def to_process(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs)
 def wrap_future(future: Future[T], *, loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Future[T]:
     """Wrap a `concurrent.futures.Future` so that it can be awaited: `asyncio.wrap_future`."""
     return asyncio.wrap_future(future, loop=loop)
-
-
-async def shutdown(executor: Executor) -> None:
-    """Shut ``executor`` down and wait for it; the loop stays free meanwhile.
-
-    Whoever is cancelled here waits all the same, but only for what runs: what has not begun never does.
-    """
-    loop = asyncio.get_running_loop()
-    down: asyncio.Future[None] = loop.create_future()
-
-    def shut_down() -> None:
-        executor.shutdown(wait=True)
-        loop.call_soon_threadsafe(down.set_result, None)
-
-    # A thread of its own: the loop's default executor may be full of tasks that wait for this very block.
-    threading.Thread(target=shut_down, name="unirun-shutdown").start()
-    cancelled = None
-    while not down.done():
-        try:
-            await asyncio.wait([down])
-        except asyncio.CancelledError as error:
-            cancelled = error
-            executor.shutdown(wait=False, cancel_futures=True)
-    if cancelled is not None:
-        raise cancelled
