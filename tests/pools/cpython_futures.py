@@ -16,6 +16,8 @@ from concurrent.futures import _base
 from importlib import import_module
 from typing import Any
 
+from pool_engines import CLASSES, executor_class
+
 from cpython_suite import Result
 
 SUITE = "test.test_concurrent_futures"
@@ -25,11 +27,6 @@ PARTS: dict[str, Callable[[str], bool]] = {
     "processes": lambda test: "Process" in test,
     "interpreters": lambda test: "Interpreter" in test,
 }
-CLASSES = {
-    "threads": ("concurrent.futures.thread", "ThreadPoolExecutor"),
-    "processes": ("concurrent.futures.process", "ProcessPoolExecutor"),
-    "interpreters": ("concurrent.futures.interpreter", "InterpreterPoolExecutor"),
-}
 
 
 def substitute(parts: tuple[str, ...]) -> None:
@@ -37,10 +34,8 @@ def substitute(parts: tuple[str, ...]) -> None:
     ours = import_module("unirun.executors.futures").Future
     vars(standard)["Future"] = vars(_base)["Future"] = ours
     for part in parts:
-        if part in CLASSES:
-            module, name = CLASSES[part]
-            ours = getattr(import_module(f"unirun.executors.{part}"), name)
-            vars(standard)[name] = vars(import_module(module))[name] = ours
+        if part in CLASSES:  # Known to the package only: ours derive from what the modules below it hold.
+            vars(standard)[CLASSES[part]] = executor_class("native", part)
 
 
 def substitute_in_scripts(parts: tuple[str, ...]) -> None:
@@ -49,7 +44,7 @@ def substitute_in_scripts(parts: tuple[str, ...]) -> None:
     paths = [path for path in sys.path if path]
     preamble = (
         f"import sys; sys.path[:0] = {paths!r}\nimport cpython_futures; cpython_futures.substitute({parts!r})\n"
-        f"for name in ('cpython_futures', 'cpython_suite'): del sys.modules[name]\ndel sys.path[:{len(paths)}]\n"
+        f"del sys.path[:{len(paths)}], sys.modules['cpython_futures']\n"
     )
     run = script_helper.assert_python_ok
 

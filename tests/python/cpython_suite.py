@@ -37,7 +37,8 @@ class Result(unittest.TestResult):
         self.tell(test, *(self.failed or ("ok", "")))
 
     def tell(self, test: unittest.TestCase, outcome: str, text: str) -> None:
-        print(json.dumps({"test": test.id(), "outcome": outcome, "text": text}), file=sys.__stdout__, flush=True)
+        row = json.dumps({"test": test.id(), "outcome": outcome, "text": text})
+        print(f"\n{row}", file=sys.__stdout__, flush=True)  # Tests leave half lines behind.
 
     def fail(self, test: unittest.TestCase, outcome: str, error: Any) -> None:
         text = self._exc_info_to_string(error, test)  # type: ignore[attr-defined]
