@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# clang-format, ruff, mypy and the house check; --fix mends what can be mended.
+# clang-format, ruff, mypy, pyright and the house check; --fix mends what can be mended.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mapfile -t cpp < <(git ls-files '*.h' '*.cpp')
@@ -12,4 +12,5 @@ else
   $python -m ruff format --check . && $python -m ruff check .
 fi
 $python -m mypy
+.venv/bin/pyright --pythonpath $python
 $python tests/check_house.py

@@ -20,7 +20,7 @@ fi
 # ... and CPython's own test_asyncio, which pyenv and python.org's builds bring along.
 [ "${UNIRUN_SETUP_TESTS:-0}" = 1 ] && [ "$python" = /usr/bin/python3.11 ] && packages+=(libpython3.11-testsuite)
 [ "${UNIRUN_SETUP_BENCH:-0}" = 1 ] && packages+=(erlang-base runit s6 supervisor)
-[ "${UNIRUN_SETUP_LINT:-0}" = 1 ] && packages+=(clang clang-tidy clang-format libclang-rt-14-dev)
+[ "${UNIRUN_SETUP_LINT:-0}" = 1 ] && packages+=(clang clang-tidy clang-format libclang-rt-14-dev nodejs)
 
 missing=()
 for package in "${packages[@]}"; do
@@ -55,5 +55,13 @@ want=$(sha256sum requirements/bench.txt)
 if [ "${UNIRUN_SETUP_BENCH:-0}" = 1 ] && { [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; }; then
   echo "setup: installing the rivals of the pools"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+  printf '%s' "$want" > "$stamp"
+fi
+
+# Pyright, which only `make lint` needs; it brings its program along and runs on Debian's nodejs.
+stamp=.venv/.unirun-lint-stamp
+want=$(sha256sum requirements/lint.txt)
+if [ "${UNIRUN_SETUP_LINT:-0}" = 1 ] && { [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; }; then
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/lint.txt
   printf '%s' "$want" > "$stamp"
 fi

@@ -53,7 +53,7 @@ def run(
 def fastest_loop() -> LoopFactory:
     """Uvloop's loops where uvloop is installed, else asyncio's own."""
     try:
-        from uvloop import new_event_loop
+        from uvloop import new_event_loop  # pyright: ignore[reportMissingImports]
     except ImportError:
         return asyncio.new_event_loop
     factory: LoopFactory = new_event_loop

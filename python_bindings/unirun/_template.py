@@ -59,8 +59,8 @@ class _Places:
 
     def of(self, order: dict[str, Any]) -> list[int]:
         """Where the descriptors of ``order`` go; stdout and stderr keep their numbers."""
-        named = {int(order["control"]): self.control, int(order["faults"]): self.faults}
-        return [named.get(target, target) for target in order["targets"]]
+        named: dict[int, int] = {int(order["control"]): self.control, int(order["faults"]): self.faults}
+        return [named.get(target, target) for target in map(int, order["targets"])]
 
 
 class _Template:

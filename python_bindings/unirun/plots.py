@@ -94,7 +94,7 @@ def told(seconds: float) -> str:
 
 def _draw_png(path: str, title: str, histograms: Sequence[Histogram]) -> None:
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("a .png needs matplotlib: pip install matplotlib; an .svg needs nothing") from None
     bounds = bounds_of(histograms)

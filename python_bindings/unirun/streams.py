@@ -24,6 +24,7 @@ class Queue(Protocol):
 
     def take(self, timeout: float | None) -> list[str]:
         """All that has come, waiting for the first. Empty on timeout or at the end."""
+        ...
 
     def close(self) -> None:
         """End it, and wake a waiting `take`."""
@@ -31,10 +32,12 @@ class Queue(Protocol):
     @property
     def closed(self) -> bool:
         """Whether nothing more will come than what is there."""
+        ...
 
     @property
     def dropped(self) -> int:
         """How many events did not fit."""
+        ...
 
 
 OpenQueue = Callable[[Sequence[str], int, str], Queue]

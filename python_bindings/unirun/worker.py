@@ -62,7 +62,7 @@ class Worker:
             faulthandler.enable(file=self._fault_descriptor, all_threads=True)
         if hasattr(sys.stdout, "reconfigure"):
             # Line by line, as on a terminal: what a worker printed before it was killed is known.
-            sys.stdout.reconfigure(line_buffering=True)
+            sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]
         _logging_bridge.install(self._channel, _logging_bridge.DEFAULT_LEVEL)
 
     def rehearse(self) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def sending_by_value(base: type[ProcessPoolExecutor]) -> type[ProcessPoolExecutor]:
     """``base`` with a ``submit`` that pickles the call by cloudpickle. Raises `ValueError` where that is missing."""
     try:
-        from cloudpickle import dumps
+        from cloudpickle import dumps  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ValueError("pickler='cloudpickle': it is not installed; say: pip install cloudpickle") from None
 
