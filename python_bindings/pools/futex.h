@@ -9,12 +9,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstdint>
 #include <ctime>
 
+#include "framework/clock.h"
 #include "framework/time.h"
 
 namespace unirun::bindings {
@@ -22,20 +24,46 @@ namespace unirun::bindings {
 // In memory that processes share, or in this one's own.
 enum class FutexScope : int { own = FUTEX_PRIVATE_FLAG, shared = 0 };
 
+inline timespec as_timespec(Instant time) {
+  const auto since = time.time_since_epoch();
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
+  return {seconds.count(), (since - seconds).count()};
+}
+
 // Sleeps while `word` holds `expected`, at most to `deadline` (null: for ever).
 // 0: woken, or it held something else, or for no reason; ETIMEDOUT; EINTR.
 inline int futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
                       const Instant* deadline, FutexScope scope = FutexScope::own) {
   timespec until{};
-  if (deadline != nullptr) {
-    const auto since = deadline->time_since_epoch();
-    const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
-    until = {seconds.count(), (since - seconds).count()};
-  }
+  if (deadline != nullptr) until = as_timespec(*deadline);
   const long done =
       ::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET | static_cast<int>(scope), expected,
                 deadline != nullptr ? &until : nullptr, nullptr, FUTEX_BITSET_MATCH_ANY);
   return done == 0 || errno == EAGAIN ? 0 : errno;
+}
+
+// Sleeps on a word that is shared and one that is not, while both hold what is expected. Where the
+// kernel cannot (before 5.16) it wakes now and then to look.
+inline int futex_wait_either(const std::atomic<std::uint32_t>& shared, std::uint32_t shared_value,
+                             const std::atomic<std::uint32_t>& own, std::uint32_t own_value,
+                             const Instant* deadline) {
+#ifdef SYS_futex_waitv
+  std::array<::futex_waitv, 2> words{};
+  words[0] = {shared_value, reinterpret_cast<std::uintptr_t>(&shared), FUTEX_32, 0};
+  words[1] = {own_value, reinterpret_cast<std::uintptr_t>(&own), FUTEX_32 | FUTEX_PRIVATE_FLAG, 0};
+  timespec until{};
+  if (deadline != nullptr) until = as_timespec(*deadline);
+  if (::syscall(SYS_futex_waitv, words.data(), words.size(), 0,
+                deadline != nullptr ? &until : nullptr, CLOCK_MONOTONIC) >= 0 ||
+      errno == EAGAIN)
+    return 0;
+  if (errno == EINTR || errno == ETIMEDOUT) return errno;
+#endif
+  const Instant soon = SystemClock().now() + std::chrono::milliseconds(20);
+  if (deadline != nullptr && *deadline <= soon)
+    return futex_wait(shared, shared_value, deadline, FutexScope::shared);
+  const int woken = futex_wait(shared, shared_value, &soon, FutexScope::shared);
+  return woken == ETIMEDOUT ? 0 : woken;
 }
 
 inline void futex_wake(const std::atomic<std::uint32_t>& word, int count,

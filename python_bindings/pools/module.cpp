@@ -8,6 +8,9 @@
 #include "python_bindings/pools/future.h"
 #include "python_bindings/pools/loop_bridge.h"
 #include "python_bindings/pools/map_run.h"
+#include "python_bindings/pools/process_codec.h"
+#include "python_bindings/pools/process_pool.h"
+#include "python_bindings/pools/process_worker.h"
 #include "python_bindings/pools/thread_engine.h"
 #include "python_bindings/pools/thread_pool.h"
 
@@ -40,7 +43,8 @@ int execute(PyObject* module) {
     if (state->state_names[at] == nullptr) return -1;
   }
   return init_futures(module) && init_loop_bridge(module) && init_map_run(module) &&
-                 init_thread_engine(module) && init_thread_pool(module)
+                 init_thread_engine(module) && init_thread_pool(module) &&
+                 init_process_codec(module) && init_process_pool(module)
              ? 0
              : -1;
 }
@@ -58,7 +62,8 @@ int clear(PyObject* module) {
 void release(void* module) { clear(static_cast<PyObject*>(module)); }
 
 PyModuleDef* definition() {
-  static std::array<PyMethodDef, 2> functions{{{"bind", bind, METH_VARARGS, nullptr}, {}}};
+  static std::array<PyMethodDef, 3> functions{
+      {{"bind", bind, METH_VARARGS, nullptr}, {"work", work, METH_VARARGS, nullptr}, {}}};
   static std::array<PyModuleDef_Slot, 4> slots{{
       {Py_mod_exec, reinterpret_cast<void*>(execute)},
 #if PY_VERSION_HEX >= 0x030C0000
@@ -93,6 +98,8 @@ int ModuleState::traverse(visitproc visit, void* arg) const {
   Py_VISIT(reinterpret_cast<PyObject*>(thread_engine));
   Py_VISIT(reinterpret_cast<PyObject*>(loop_bridge));
   Py_VISIT(reinterpret_cast<PyObject*>(map_run));
+  Py_VISIT(pickle_writer);
+  Py_VISIT(file_memory);
   return 0;
 }
 
@@ -106,6 +113,8 @@ void ModuleState::clear() {
   Py_CLEAR(thread_engine);
   Py_CLEAR(loop_bridge);
   Py_CLEAR(map_run);
+  Py_CLEAR(pickle_writer);
+  Py_CLEAR(file_memory);
   for (PyObject*& name : state_names) Py_CLEAR(name);
 }
 

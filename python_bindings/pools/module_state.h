@@ -22,6 +22,8 @@ struct ModuleState {
   PyTypeObject* thread_engine;    // ThreadEngine, which nobody makes by name.
   PyTypeObject* loop_bridge;      // LoopBridge
   PyTypeObject* map_run;          // MapRun
+  PyObject* pickle_writer;        // Types of process_codec.h.
+  PyObject* file_memory;
   std::array<PyObject*, 5> state_names;
 
   int traverse(visitproc visit, void* arg) const;

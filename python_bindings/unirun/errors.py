@@ -153,8 +153,34 @@ class TargetError(UnirunError, ImportError):
     code = "start_failed"
 
 
+class WorkerCrashed(UnirunError, RuntimeError):
+    """The worker process that made this call died; the pool goes on."""
+
+    code = "worker_crashed"
+
+    def __init__(self, message: str, *, exitcode: int | None = None, stacks: str = "") -> None:
+        super().__init__(message)
+        self.exitcode = exitcode
+        """As `multiprocessing.Process.exitcode`: negative is the signal that ended it."""
+        self.stacks = stacks
+        """The stacks of all of its threads, where a fault of the process itself ended it."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\n{self.stacks}" if self.stacks else text
+
+
+class TaskTimeout(UnirunError, TimeoutError):
+    """The call took longer than it may; its worker process was ended."""
+
+    code = "task_timeout"
+
+
+OF_POOLS = (WorkerCrashed, TaskTimeout)
+"""Errors that have no word of ``Errc``: no host raises them."""
+
 BY_CODE: dict[str, type[UnirunError]] = {
-    kind.code: kind for kind in UnirunError.__subclasses__() if kind is not TargetError
+    kind.code: kind for kind in UnirunError.__subclasses__() if kind is not TargetError and kind not in OF_POOLS
 }
 
 

@@ -1,0 +1,518 @@
+"""`ProcessPoolExecutor`: the standard class on a native engine.
+
+Calls and results travel through rings in shared memory, large buffers in files in memory that the
+other side maps. Beyond the standard class a pool can outlive a crash (``on_worker_crash="replace"``)
+and end a call that takes too long (``task_timeout``, `ProcessPoolExecutor.schedule`).
+
+Units: every timeout is in seconds (float). Errors: those of the standard class, `WorkerCrashed` and
+`TaskTimeout`. Source: python_bindings/pools/process_engine.cpp; processes are started here.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import warnings
+import weakref
+from collections import deque
+from concurrent import futures as _standard
+from concurrent.futures import _base
+from concurrent.futures import process as _process
+from multiprocessing.context import BaseContext
+from traceback import format_exception
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from unirun import _pools
+from unirun.errors import TaskTimeout, WorkerCrashed
+from unirun.executors import process_worker
+from unirun.executors.process_worker import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["ProcessPoolExecutor"]
+
+T = TypeVar("T")
+
+BrokenProcessPool = _process.BrokenProcessPool
+process: Any = _process  # With what it keeps to itself.
+CRASH_CHOICES = ("break", "replace")
+
+_crews: weakref.WeakSet[_Crew] = weakref.WeakSet()
+
+
+def _forget_crews() -> None:
+    """In a forked child: the pools are the parent's."""
+    for crew in list(_crews):
+        crew.engine.after_fork()
+
+
+os.register_at_fork(after_in_child=_forget_crews)
+
+
+class ProcessPoolExecutor(_pools.NativeProcessPool, _standard.ProcessPoolExecutor):
+    """A `concurrent.futures.ProcessPoolExecutor` whose calls cost a tenth.
+
+    The first six arguments are the standard ones. Without ``mp_context`` workers are forked where
+    this process has one thread only and no worker is ever replaced, else they come from
+    multiprocessing's fork server; a start method that the program has set is kept. With
+    ``max_tasks_per_child``, or a context that is not multiprocessing's, the standard machinery
+    serves the pool.
+
+    ``on_worker_crash``: "break" fails every call with `BrokenProcessPool` when a worker dies, as
+    the standard class; "replace" fails the call that it was making with `WorkerCrashed`, starts
+    another worker and goes on, unless there are more than ``max_restarts`` within
+    ``restart_period`` seconds: then the pool breaks.
+    ``task_timeout``: seconds that a call may take in its worker; after that it fails with
+    `TaskTimeout`, and its worker is ended and replaced.
+    ``pickler``: "pickle", or "cloudpickle", which sends lambdas and local functions by value.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: BaseContext | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        on_worker_crash: Literal["break", "replace"] = "break",
+        task_timeout: float | None = None,
+        pickler: Literal["pickle", "cloudpickle"] = "pickle",
+        max_restarts: int = 10,
+        restart_period: float = 60.0,
+    ) -> None:
+        if on_worker_crash not in CRASH_CHOICES:
+            raise ValueError(f"on_worker_crash must be one of {', '.join(CRASH_CHOICES)}, not {on_worker_crash!r}")
+        if max_restarts < 0 or not restart_period > 0:
+            raise ValueError(
+                "max_restarts must be 0 or more and restart_period a number of seconds above 0, "
+                f"not {max_restarts!r} and {restart_period!r}"
+            )
+        maker = process_worker.pickler_maker(pickler)
+        own = on_worker_crash != "break" or task_timeout is not None or pickler != "pickle"
+        if _is_foreign(mp_context) or max_tasks_per_child is not None:
+            if own:
+                raise ValueError(
+                    "on_worker_crash, task_timeout and pickler need the native engine, which serves neither "
+                    "max_tasks_per_child nor a context that is not multiprocessing's"
+                )
+            super().__init__(max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child)
+            if _is_foreign(mp_context):
+                warnings.warn(
+                    "ProcessPoolExecutor downgraded to stdlib behaviour: mp_context is not one of multiprocessing's",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            return
+        if max_workers is None:
+            self._max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+        elif max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        else:
+            self._max_workers = max_workers
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._mp_context = mp_context or _default_context(replaces=on_worker_crash == "replace" or bool(task_timeout))
+        self._safe_to_dynamically_spawn_children = self._mp_context.get_start_method(allow_none=False) != "fork"
+        self._initializer = initializer  # type: ignore[assignment]
+        self._initargs = initargs
+        self._max_tasks_per_child = None
+        self._executor_manager_thread: Any = None
+        self._shutdown_thread = False
+        self._shutdown_lock = threading.Lock()
+        self._broken: Any = False
+        self._cancel_pending_futures = False
+        self._force_shutting_down = False
+        self._call_queue: Any = _NoQueue()
+        self._result_queue: Any = None
+        self._engine = _pools.ProcessEngine(*maker, pickle.loads, _refuse_pickle)
+        self._engine.default_timeout = task_timeout
+        self._crew = _Crew(self._engine, self._mp_context, initializer, initargs, pickler)
+        _crews.add(self._crew)
+        self._crew.keeps_stacks = on_worker_crash == "replace"
+        self._processes: Any = self._crew.processes
+        self._restarts = _RestartIntensity(max_restarts, restart_period) if on_worker_crash == "replace" else None
+
+    def schedule(
+        self,
+        fn: Callable[..., T],
+        args: Iterable[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> _standard.Future[T]:
+        """``submit(fn, *args, **kwargs)``, with a limit of ``timeout`` seconds once it runs.
+
+        A call over its time fails with `TaskTimeout`; its worker is ended and replaced.
+        None: the pool's ``task_timeout``.
+        """
+        return self._submit_with_care(fn, tuple(args), kwargs, timeout)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        engine = self._engine
+        if engine is None:
+            super().shutdown(wait, cancel_futures=cancel_futures)
+            return
+        with self._shutdown_lock:
+            self._cancel_pending_futures = cancel_futures
+            self._shutdown_thread = True
+            engine.is_open = False
+            manager = self._executor_manager_thread
+            if manager is None and self._processes is not None and not self._processes:
+                engine.close()  # It never started.
+            else:
+                engine.call_for_attention()
+        if manager is not None and wait:
+            manager.join()
+        self._executor_manager_thread = None
+        self._call_queue = None
+        self._processes = None
+
+    shutdown.__doc__ = _base.Executor.shutdown.__doc__
+
+    # ---- What the native submit() leaves to Python ----
+
+    def _submit_with_care(
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any] | None, timeout: float | None = None
+    ) -> _standard.Future[T]:
+        engine = self._engine
+        if engine is None:
+            if timeout is not None:
+                raise ValueError("timeout needs the native engine, which does not serve max_tasks_per_child")
+            return super(_pools.NativeProcessPool, self).submit(fn, *args, **(kwargs or {}))
+        while True:
+            with self._shutdown_lock:
+                self._refuse_if_closed()
+                self._start_executor_manager_thread()
+                self._adjust_process_count()
+            future: _standard.Future[T] | None = engine.schedule(fn, args, kwargs, timeout)
+            if future is not None:  # Else it was closed meanwhile.
+                return future
+
+    def _refuse_if_closed(self) -> None:
+        if self._broken:
+            raise BrokenProcessPool(self._broken)
+        if self._shutdown_thread:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if process._global_shutdown:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    def _start_executor_manager_thread(self) -> None:
+        if self._engine is None:
+            super()._start_executor_manager_thread()
+            return
+        if self._executor_manager_thread is not None:
+            return
+        try:
+            if not self._safe_to_dynamically_spawn_children:  # No fork once there is a second thread.
+                while len(self._crew.processes) < self._max_workers:
+                    self._crew.start_worker()
+            manager = _Manager(self)
+            self._engine.is_open = True
+            manager.start()
+        except BaseException:
+            self._engine.is_open = False
+            self._crew.end()
+            raise
+        self._executor_manager_thread = manager
+        process._threads_wakeups[manager] = _Wakeup(self._engine)
+        self._engine.may_grow = len(self._crew.processes) < self._max_workers
+
+    def _adjust_process_count(self) -> None:
+        engine = self._engine
+        if engine is None:
+            super()._adjust_process_count()
+            return
+        if engine.may_grow and not engine.take_idle_token() and not self._force_shutting_down:
+            self._crew.start_worker()
+            engine.may_grow = len(self._crew.processes) < self._max_workers
+
+    def _statistics(self) -> dict[str, Any]:
+        """What `Run.metrics` and a service's figures are made of."""
+        if self._engine is None:
+            return {}
+        return self._engine.statistics(len(self._processes or ()))
+
+
+def _is_foreign(context: object) -> bool:
+    return context is not None and not isinstance(context, BaseContext)
+
+
+def _default_context(*, replaces: bool) -> BaseContext:
+    """Fork where that is safe: nobody else can hold a lock in the moment of a fork."""
+    standard = multiprocessing.get_all_start_methods()[0]
+    chosen = multiprocessing.get_start_method(allow_none=True) or standard
+    if chosen != "fork" or standard != "fork":
+        return multiprocessing.get_context(chosen)
+    return multiprocessing.get_context("fork" if not replaces and _is_alone() else "forkserver")
+
+
+def _is_alone() -> bool:
+    """Whether this process has one thread. One that was joined a moment ago may still be leaving."""
+    if threading.active_count() > 1:
+        return False
+    for _ in range(3):
+        if len(os.listdir("/proc/self/task")) == 1:
+            return True
+        time.sleep(0.0005)
+    return False
+
+
+def _refuse_pickle(raised: BaseException) -> BaseException:
+    """The exception of a call that cannot be sent, as the standard class gives it."""
+    text = "".join(format_exception(raised))
+    raised.__cause__ = process._RemoteTraceback(f'\n"""\n{text}"""')
+    return raised
+
+
+class _NoQueue:
+    """In the place of the standard class's call queue: there is no feeder thread to join."""
+
+    def close(self) -> None: ...
+
+    def join_thread(self) -> None: ...
+
+
+class _Wakeup:
+    """How the exit hook of concurrent.futures reaches the manager."""
+
+    def __init__(self, engine: _pools.ProcessEngine) -> None:
+        self._engine = engine
+
+    def wakeup(self) -> None:
+        self._engine.is_open = False
+        self._engine.call_for_attention()
+
+
+class _RestartIntensity:
+    """At most ``max_restarts`` within any ``period`` seconds; one more is too many."""
+
+    def __init__(self, max_restarts: int, period: float) -> None:
+        self.max_restarts = max_restarts
+        self.period = period
+        self._recent: deque[float] = deque()
+
+    def tolerates_one_more(self) -> bool:
+        now = time.monotonic()
+        self._recent.append(now)
+        while self._recent[0] < now - self.period:
+            self._recent.popleft()
+        return len(self._recent) <= self.max_restarts
+
+
+class _Crew:
+    """The worker processes of one pool: how they are made, and which there are."""
+
+    def __init__(
+        self,
+        engine: _pools.ProcessEngine,
+        context: BaseContext,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        pickler: str,
+    ) -> None:
+        self.processes: dict[int, Any] = {}
+        self.keeps_stacks = False
+        self.engine = engine
+        self._context: Any = context
+        self._initializer = initializer
+        self._initargs = initargs
+        self._pickler = pickler
+        self._by_number: dict[int, Any] = {}
+        self._stacks: dict[int, int] = {}
+
+    def start_worker(self) -> None:
+        number, *descriptors = self.engine.open_worker()
+        stacks = os.memfd_create("unirun-stacks") if self.keeps_stacks else os.open(os.devnull, os.O_WRONLY)
+        channel = Channel(*descriptors, stacks)
+        worker = self._context.Process(
+            target=process_worker.main,
+            args=(channel, self._initializer, self._initargs, self._pickler, self.keeps_stacks),
+        )
+        try:
+            worker.start()
+            if self.keeps_stacks:
+                self._stacks[number] = os.dup(stacks)
+        except BaseException:
+            self.engine.bury(number)
+            raise
+        finally:
+            channel.close()
+        self.processes[worker.pid] = worker
+        self._by_number[number] = worker
+        self.engine.attach(number, worker.sentinel)
+
+    def bury(self, number: int) -> tuple[Any, Any, str]:
+        """A worker that is dead or dying: its process, the future of its call or None, its stacks."""
+        worker = self._by_number.pop(number)
+        self.processes.pop(worker.pid, None)
+        worker.join()
+        future = self.engine.bury(number)
+        stacks = ""
+        if number in self._stacks:
+            with os.fdopen(self._stacks.pop(number), "rb") as file:
+                file.seek(0)
+                stacks = file.read().decode(errors="replace")
+        return worker, future, stacks
+
+    def kill(self, number: int) -> None:
+        self._by_number[number].kill()
+
+    def end(self, *, orderly: bool = False) -> None:
+        """All of them, at once or after what they are doing; the engine is closed."""
+        if orderly:
+            self.engine.stop_workers()
+        for worker in self.processes.values():
+            if not orderly:
+                worker.terminate()
+            worker.join()
+        for descriptor in self._stacks.values():
+            os.close(descriptor)
+        self._stacks.clear()
+        self.engine.close()
+
+
+class _Manager(threading.Thread):
+    """Runs callbacks, sees workers die, ends calls over their time, ends the pool."""
+
+    def __init__(self, executor: ProcessPoolExecutor) -> None:
+        super().__init__()
+        engine = executor._engine
+        assert engine is not None
+
+        def forgotten(_: object) -> None:
+            engine.is_open = False
+            engine.call_for_attention()
+
+        self._engine = engine
+        self._executor = weakref.ref(executor, forgotten)
+        self._lock = executor._shutdown_lock
+        self._crew = executor._crew
+        self._restarts = executor._restarts
+
+    def run(self) -> None:
+        engine = self._engine
+        while True:
+            what, numbers = engine.serve()
+            if what == "damaged":
+                raised = engine.damage
+                assert raised is not None
+                return self._break(cause="".join(format_exception(raised)))
+            if what == "died" and not all(self._mourn(number) for number in numbers):
+                return None
+            if what == "overdue":
+                for number in numbers:
+                    if not self._end_overdue(number):
+                        return None
+            if self._is_over() and engine.pending == 0:
+                with self._lock:
+                    self._crew.end(orderly=True)
+                return None
+
+    def _is_over(self) -> bool:
+        executor = self._executor()
+        if executor is not None and not executor._shutdown_thread and not process._global_shutdown:
+            return False
+        self._engine.is_open = False
+        if executor is not None:
+            executor._shutdown_thread = True
+            if executor._cancel_pending_futures:
+                self._engine.cancel_queued()
+                executor._cancel_pending_futures = False
+        return True
+
+    # ---- Workers that are gone ----
+
+    def _mourn(self, number: int) -> bool:
+        """A worker has ended by itself. False: the pool has, too."""
+        executor = self._executor()
+        forced = executor is not None and executor._force_shutting_down
+        del executor
+        worker, future, stacks = self._crew.bury(number)
+        if self._restarts is None or forced:
+            self._break(future)
+            return False
+        reason = _describe_exit(worker.exitcode)
+        if future is not None:
+            text = f"the worker process {worker.pid} {reason} while it made this call"
+            _fail(future, WorkerCrashed(text, exitcode=worker.exitcode, stacks=stacks))
+        if not self._restarts.tolerates_one_more():
+            self._break(
+                message=f"The process pool has given up: its workers have died more than {self._restarts.max_restarts} "
+                f"times within {self._restarts.period:g} seconds; the last one {reason}."
+            )
+            return False
+        return self._replace()
+
+    def _end_overdue(self, number: int) -> bool:
+        self._crew.kill(number)
+        worker, future, _ = self._crew.bury(number)
+        if future is not None:
+            _fail(
+                future, TaskTimeout(f"the call took longer than its timeout; its worker process {worker.pid} was ended")
+            )
+        return self._replace()
+
+    def _replace(self) -> bool:
+        """Start a worker in the place of one that is gone. False: the pool has ended instead."""
+        if self._is_over() and self._engine.pending == 0:
+            return True
+        try:
+            with self._lock:
+                self._crew.start_worker()
+        except Exception as error:
+            if self._crew.processes:
+                return True  # The others go on.
+            self._break(
+                message="A replacement worker process could not be started, leaving the pool without workers "
+                "to run the remaining work.",
+                cause="".join(format_exception(error)),
+            )
+            return False
+        return True
+
+    def _break(
+        self,
+        crashed: _base.Future[Any] | None = None,
+        *,
+        cause: str | None = None,
+        message: str = "A process in the process pool was terminated abruptly while the future was running or pending.",
+    ) -> None:
+        """The pool is of no more use: every future fails, every worker ends."""
+        with self._lock:
+            executor = self._executor()
+            if executor is not None:
+                executor._broken = "A child process terminated abruptly, the process pool is not usable anymore"
+                executor._shutdown_thread = True
+                del executor
+            self._engine.is_open = False
+            futures = ([] if crashed is None else [crashed]) + self._engine.abandon()
+        for future in futures:
+            error = BrokenProcessPool(message)
+            if cause is not None:
+                error.__cause__ = process._RemoteTraceback(f"\n'''\n{cause}'''")
+            _fail(future, error)
+        del futures
+        with self._lock:
+            self._crew.end()
+
+
+def _fail(future: _base.Future[Any], error: BaseException) -> None:
+    try:
+        future.set_exception(error)
+    except _base.InvalidStateError:
+        pass  # Cancelled meanwhile.
+
+
+def _describe_exit(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        try:
+            return f"was ended by {signal.Signals(-exitcode).name}"
+        except ValueError:
+            return f"was ended by signal {-exitcode}"
+    return f"ended with exit code {exitcode}"
