@@ -210,16 +210,18 @@ if sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISABLED
             if future.set_running_or_notify_cancel():
                 future.set_exception(BrokenInterpreterPool(WHY_BROKEN))
 
+    def consented_pool(max_workers: int | None = None, thread_name_prefix: str = "") -> InterpreterPoolExecutor:
+        """A pool for the scheduler, which has asked for consent and warned where that is needed."""
+        return InterpreterPoolExecutor(max_workers, thread_name_prefix, allow_unsafe=True)
+
     def _check_consent(allow_unsafe: bool) -> None:
-        if STABLE:
+        if STABLE or allow_unsafe:
             return
         version = ".".join(map(str, sys.version_info[:3]))
-        risk = f"on Python {version} interpreters with their own GIL may corrupt the memory of the process"
-        if not allow_unsafe:
-            raise RuntimeError(f"{risk}: use Python 3.14, or accept it with allow_unsafe=True")
-        import warnings
-
-        warnings.warn(risk, RuntimeWarning, stacklevel=3)
+        raise RuntimeError(
+            f"on Python {version} interpreters with their own GIL may corrupt the memory of the process:"
+            " use Python 3.14, or accept it with allow_unsafe=True"
+        )
 
     def _checked_modules(imports: str, modules: Sequence[str]) -> tuple[str, ...]:
         if imports not in ("isolated", "shared"):
@@ -245,7 +247,7 @@ if sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISABLED
 else:
 
     def __getattr__(name: str) -> Any:
-        if name != "InterpreterPoolExecutor":
+        if name not in ("InterpreterPoolExecutor", "consented_pool"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         if sys.version_info < (3, 12):
             raise ImportError(
