@@ -68,6 +68,18 @@ std::string host_line(const json& host, const TextStyle& style) {
   return line + '\n';
 }
 
+// How the tasks of its pools stand; "-" where it has none.
+std::string tasks_of(const json& service) {
+  const json& tasks = member_of(service, "tasks");
+  if (!tasks.is_object()) return "-";
+  std::string text;
+  for (const char* how : {"running", "queued", "completed", "failed", "cancelled"}) {
+    const std::uint64_t count = number_of(tasks, how);
+    if (count > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, how);
+  }
+  return text.empty() ? "none yet" : text;
+}
+
 bool lives_elsewhere(const json& service) {
   const json& executor = member_of(service, "executor");
   return executor.is_string() && executor != "process";
@@ -96,6 +108,10 @@ std::string render_services(const json& services, const TextStyle& style) {
   // Where all are processes, that goes without saying.
   const bool says_where = std::any_of(listed.begin(), listed.end(), lives_elsewhere);
   if (says_where) columns.insert(columns.begin() + 1, TableColumn{"EXECUTOR"});
+  const bool with_tasks = std::any_of(listed.begin(), listed.end(), [](const json& service) {
+    return member_of(service, "tasks").is_object();
+  });
+  if (with_tasks) columns.push_back({"TASKS", false, true});
   // What services say of themselves has a column where one of them says something.
   const bool with_words = std::any_of(listed.begin(), listed.end(), [](const json& service) {
     return member_of(service, "status").is_string();
@@ -110,6 +126,7 @@ std::string render_services(const json& services, const TextStyle& style) {
                  {text_of(service, "restarts")},
                  {last_exit_of(service)}};
     if (says_where) row.insert(row.begin() + 1, TableCell{text_of(service, "executor")});
+    if (with_tasks) row.push_back({tasks_of(service)});
     if (with_words) row.push_back({text_of(service, "status")});
     rows.push_back(std::move(row));
   }

@@ -125,6 +125,28 @@ void Metrics::gauge(std::string_view path, RunId run, std::string_view name, dou
   }
 }
 
+std::optional<TaskCounts> Metrics::tasks(std::string_view path) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = told_.find(path);
+  if (found == told_.end() || found->second.counters.count("tasks_submitted") == 0) {
+    return std::nullopt;
+  }
+  const auto value = [](const auto& values, std::string_view name) {
+    const auto there = values.find(name);
+    // A service may tell anything under these names; no whole number holds more than this.
+    constexpr double most = 9e18;
+    return there == values.end() ? std::uint64_t{0}
+                                 : static_cast<std::uint64_t>(std::clamp(there->second, 0.0, most));
+  };
+  const Told& told = found->second;
+  return TaskCounts{.submitted = value(told.counters, "tasks_submitted"),
+                    .completed = value(told.counters, "tasks_completed"),
+                    .failed = value(told.counters, "tasks_failed"),
+                    .cancelled = value(told.counters, "tasks_cancelled"),
+                    .queued = value(told.gauges, "tasks_queued"),
+                    .running = value(told.gauges, "tasks_running")};
+}
+
 // ---- The sample ----
 
 void Metrics::add_rows(const TreeSnapshot& node, Instant now, MetricsSample& sample) const {

@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,6 +27,13 @@
 
 namespace unirun {
 
+// How the tasks stand that a service has given to pools of its own (docs/run.md): what it tells
+// under the names tasks_submitted, tasks_completed and so on.
+struct TaskCounts {
+  std::uint64_t submitted = 0, completed = 0, failed = 0, cancelled = 0;  // Over all of its runs.
+  std::uint64_t queued = 0, running = 0;                                  // Now.
+};
+
 class Metrics final : public ServiceMetrics {
  public:
   static constexpr std::size_t max_names = 100;        // Counters and gauges of one service.
@@ -36,6 +44,9 @@ class Metrics final : public ServiceMetrics {
 
   void count(std::string_view path, std::string_view name, double by) override;
   void gauge(std::string_view path, RunId run, std::string_view name, double value) override;
+
+  // Nothing: the service at `path` has had no pool yet.
+  [[nodiscard]] std::optional<TaskCounts> tasks(std::string_view path) const;
 
   // All there is to tell, with what the tree says. Forgets services that the tree does not know.
   [[nodiscard]] MetricsSample sample(const TreeSnapshot& tree, Instant now);
@@ -67,7 +78,7 @@ class Metrics final : public ServiceMetrics {
   std::map<std::string, std::uint64_t, std::less<>> given_up_;  // By the supervisor's path.
   std::uint64_t warnings_ = 0;
 
-  std::mutex mutex_;                               // For an instant: a look-up and an addition.
+  mutable std::mutex mutex_;                       // For an instant: a look-up and an addition.
   std::map<std::string, Told, std::less<>> told_;  // Guarded by mutex_; by path.
   Subscription subscription_;
 };

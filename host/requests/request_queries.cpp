@@ -51,7 +51,7 @@ json storm_of(const json& deaths) {
 }  // namespace
 
 json RequestHandler::to_json(const ChildSnapshot& child) const {
-  return service_json(child, status_texts_, scope_.loop.clock().now());
+  return service_json(child, {status_texts_, scope_.metrics}, scope_.loop.clock().now());
 }
 
 void RequestHandler::version(const json&, Reply reply) {
@@ -73,7 +73,8 @@ void RequestHandler::status(const json&, Reply reply) {
 }
 
 json RequestHandler::tree_json() const {
-  json root = node_json(scope_.tree.snapshot(), status_texts_, scope_.loop.clock().now());
+  json root =
+      node_json(scope_.tree.snapshot(), {status_texts_, scope_.metrics}, scope_.loop.clock().now());
   return {{"host", scope_.describe_host()}, {"supervisors", std::move(root["children"])}};
 }
 

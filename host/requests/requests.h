@@ -30,9 +30,9 @@
 // A handle is {"id", "path", "pid", "run", "state", "type"}.
 // A service is {"path", "id", "type", "restart", "state", "since" (s), "uptime" (s), "pid", "run",
 // "restarts", "failures", "last_exit"} and, where there is something to say, "retry_in" (s),
-// "waiting_for" and "status"; a node is the same with "strategy", "max_restarts", "period",
-// "recent_restarts", "probing" and "children" where it is a supervisor. docs/openapi.json tells
-// more.
+// "waiting_for", "status" and "tasks" (of its pools); a node is the same with "strategy",
+// "max_restarts", "period", "recent_restarts", "probing" and "children" where it is a supervisor.
+// docs/openapi.json tells more.
 
 #pragma once
 

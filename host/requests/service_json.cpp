@@ -16,7 +16,7 @@ nlohmann::json or_null(bool there, T value) {
 
 }  // namespace
 
-nlohmann::json service_json(const ChildSnapshot& child, const StatusTexts& texts, Instant now) {
+nlohmann::json service_json(const ChildSnapshot& child, const SelfReports& reports, Instant now) {
   const bool runs = child.state == ServiceState::running;
   nlohmann::json answer{{"path", child.path},
                         {"id", child.id},
@@ -37,13 +37,19 @@ nlohmann::json service_json(const ChildSnapshot& child, const StatusTexts& texts
   }
   if (child.retry_at) answer["retry_in"] = seconds(std::max(*child.retry_at - now, Duration{}));
   if (!child.waiting_for.empty()) answer["waiting_for"] = child.waiting_for;
-  if (const auto text = texts.find(child.path); text != texts.end())
+  if (const auto text = reports.texts.find(child.path); text != reports.texts.end()) {
     answer["status"] = text->second;
+  }
+  if (const auto tasks = reports.metrics.tasks(child.path)) {
+    answer["tasks"] = {{"submitted", tasks->submitted}, {"completed", tasks->completed},
+                       {"failed", tasks->failed},       {"cancelled", tasks->cancelled},
+                       {"queued", tasks->queued},       {"running", tasks->running}};
+  }
   return answer;
 }
 
-nlohmann::json node_json(const TreeSnapshot& node, const StatusTexts& texts, Instant now) {
-  nlohmann::json answer = service_json(node.child, texts, now);
+nlohmann::json node_json(const TreeSnapshot& node, const SelfReports& reports, Instant now) {
+  nlohmann::json answer = service_json(node.child, reports, now);
   if (node.supervisor) {
     answer["strategy"] = to_string(node.supervisor->strategy);
     answer["max_restarts"] = node.supervisor->max_restarts;
@@ -54,7 +60,7 @@ nlohmann::json node_json(const TreeSnapshot& node, const StatusTexts& texts, Ins
   if (node.child.type == ChildType::supervisor) {
     nlohmann::json children = nlohmann::json::array();
     for (const TreeSnapshot& child : node.children) {
-      children.push_back(node_json(child, texts, now));
+      children.push_back(node_json(child, reports, now));
     }
     answer["children"] = std::move(children);
   }

@@ -57,6 +57,20 @@ TEST_CASE("what services say of themselves has a column, where one of them says 
   CHECK(render_tree(tree, plain).find("a  running  pid 7  half way\n") != std::string::npos);
 }
 
+TEST_CASE("the tasks of services have a column, where one of them has had a pool") {
+  json status = a_status();
+  status["services"][0]["tasks"] = json::parse(
+      R"({"submitted": 9, "completed": 5, "failed": 0, "cancelled": 1, "queued": 2, "running": 1})");
+  std::string table = render_status(status, plain);
+  CHECK(table.find("LAST EXIT              TASKS\n") != std::string::npos);
+  CHECK(table.find("0  -                      1 running, 2 queued, 5 completed, 1 cancelled\n") !=
+        std::string::npos);
+  CHECK(table.find("SIGSEGV (core dumped)  -\n") != std::string::npos);
+  status["services"][0]["tasks"] = json::object();
+  table = render_status(status, plain);
+  CHECK(table.find("none yet\n") != std::string::npos);
+}
+
 TEST_CASE("a narrow terminal cuts what can be cut, the last column first") {
   const std::string table = render_status(a_status(), narrow(72));
   CHECK(table.find("SIGSEG") != std::string::npos);

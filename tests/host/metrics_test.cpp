@@ -171,6 +171,32 @@ TEST_CASE("metrics: services count from any thread, and nothing is lost") {
   for (std::thread& thread : threads) thread.join();
 }
 
+TEST_CASE("metrics: the tasks of a service's pools are told, over its runs") {
+  Counted counted;
+  counted.metrics.count("p/a", "other", 1);
+  CHECK_FALSE(counted.metrics.tasks("p/a"));
+  CHECK_FALSE(counted.metrics.tasks("p/b"));
+  counted.metrics.count("p/a", "tasks_submitted", 5);
+  counted.metrics.count("p/a", "tasks_completed", 2);
+  counted.metrics.count("p/a", "tasks_failed", 1);
+  counted.metrics.gauge("p/a", RunId{7}, "tasks_queued", -1);  // Nonsense does no harm.
+  counted.metrics.gauge("p/a", RunId{7}, "tasks_running", std::numeric_limits<double>::infinity());
+  auto tasks = counted.metrics.tasks("p/a");
+  REQUIRE(tasks);
+  CHECK(tasks->submitted == 5);
+  CHECK(tasks->completed == 2);
+  CHECK(tasks->failed == 1);
+  CHECK(tasks->cancelled == 0);
+  CHECK(tasks->queued == 0);
+  CHECK(tasks->running > 0);
+
+  counted.bus.publish("p/a", ServiceExited{.run = RunId{7}, .reason = ExitReason::normal()});
+  tasks = counted.metrics.tasks("p/a");
+  REQUIRE(tasks);
+  CHECK(tasks->submitted == 5);
+  CHECK(tasks->running == 0);
+}
+
 TEST_CASE("metrics: a service that nothing happened to costs nothing here") {
   Counted counted;
   counted.bus.publish("p/a", ServiceStarting{RunId{7}, StartCause::initial, 0});
