@@ -112,7 +112,7 @@ PyObject* ProcessEngine::submit(PyObject* callable, Reference arguments, Referen
   task.id = ++last_task_;
   task.timeout = timeout;
   if (statistics_.times_next(queue_.size())) task.queued_at = now();
-  ++statistics_.submitted;
+  statistics_.count(&Statistics::submitted);
   queue_.push_back(std::move(task));
   // While more than one waits no worker has room: whoever finds a result sends them.
   if (queue_.size() == 1) {
@@ -195,7 +195,7 @@ void ProcessEngine::dispatch(Wakes& wakes) {
     queue_.pop_front();
     if (!task.started && !start_future(task.target(), wakes)) {
       if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(task.future.get());
-      ++statistics_.cancelled;
+      statistics_.count(&Statistics::cancelled);
       continue;
     }
     task.started = true;
@@ -244,6 +244,7 @@ bool ProcessEngine::send(ProcessTask& task, Wakes& wakes) {
   worker->calls.push_back(std::move(task));
   worker->to_be_woken = true;
   ++in_flight_;
+  statistics_.tell_change();
   return true;
 }
 
@@ -255,7 +256,7 @@ void ProcessEngine::refuse(ProcessTask& task, Wakes& wakes) {
     PyErr_WriteUnraisable(task.future.get());
     told = std::move(raised);
   }
-  ++statistics_.failed;
+  statistics_.count(&Statistics::failed);
   if (task.target()->callbacks == nullptr) {
     fail_future(task.target(), told.release(), wakes);
     return;
@@ -282,7 +283,7 @@ void ProcessEngine::cancel_queued() {
     if (task.started || !cancel_future(task.target(), wakes)) {
       kept.push_back(std::move(task));
     } else {
-      ++statistics_.cancelled;
+      statistics_.count(&Statistics::cancelled);
     }
   }
   for (; !kept.empty(); kept.pop_back()) queue_.push_front(std::move(kept.back()));
@@ -301,7 +302,7 @@ PyObject* ProcessEngine::abandon() {
   Reference futures = Reference::steal(PyList_New(0));
   for (const ProcessTask& task : tasks) {
     if (!futures || PyList_Append(futures.get(), task.future.get()) != 0) return nullptr;
-    ++statistics_.failed;
+    statistics_.count(&Statistics::failed);
   }
   return futures.release();
 }
@@ -362,7 +363,7 @@ bool ProcessEngine::drain_worker(ProcessWorker& worker, Wakes& wakes) {
 
 void ProcessEngine::account(ProcessWorker& worker, const ProcessTask& task, const Frame& frame,
                             bool failed) {
-  ++(failed ? statistics_.failed : statistics_.completed);
+  statistics_.count(failed ? &Statistics::failed : &Statistics::completed);
   ++idle_tokens;
   worker.deadline = {};
   const Duration ran{std::max<std::int64_t>(frame.ended_ns - frame.started_ns, 1)};
@@ -472,7 +473,7 @@ PyObject* ProcessEngine::bury(std::uint64_t id) {
     ProcessTask& task = worker->calls.back();
     if (task.frame->claim.load() == Claim::taken && worker->results.empty()) {
       crashed = std::move(task.future);
-      ++statistics_.failed;
+      statistics_.count(&Statistics::failed);
     } else {
       queue_.push_front(std::move(task));
     }

@@ -110,6 +110,8 @@ class ProcessEngine {
   void close();
 
   [[nodiscard]] PyObject* statistics(std::size_t workers) const;
+  // Has the eventfd told of the next change of the statistics; -1: none.
+  void watch(int bell) { statistics_.bell = bell; }
   int traverse(visitproc visit, void* arg) const;
   void clear();
 

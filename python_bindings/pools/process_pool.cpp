@@ -146,6 +146,14 @@ PyObject* engine_take_idle_token(PyObject* self, PyObject* /*unused*/) {
   Py_RETURN_TRUE;
 }
 
+PyObject* engine_watch(PyObject* self, PyObject* bell) {
+  const auto descriptor = static_cast<int>(PyLong_AsLong(bell));
+  if (PyErr_Occurred() != nullptr) return nullptr;
+  const ObjectLock lock(self);
+  engine_of(self)->watch(descriptor);
+  Py_RETURN_NONE;
+}
+
 PyObject* engine_statistics(PyObject* self, PyObject* workers) {
   const std::size_t count = PyLong_AsSize_t(workers);
   if (PyErr_Occurred() != nullptr) return nullptr;
@@ -272,7 +280,7 @@ void* slot(Function function) {
 }
 
 bool add_engine_type(PyObject* module) {
-  static std::array<PyMethodDef, 14> methods{
+  static std::array<PyMethodDef, 15> methods{
       {{"open_worker", call<&ProcessEngine::open_worker>, METH_NOARGS, nullptr},
        {"attach", engine_attach, METH_VARARGS, nullptr},
        {"bury", engine_bury, METH_O, nullptr},
@@ -287,6 +295,7 @@ bool add_engine_type(PyObject* module) {
        {"close", call_procedure<&ProcessEngine::close>, METH_NOARGS, nullptr},
        {"take_idle_token", engine_take_idle_token, METH_NOARGS, nullptr},
        {"statistics", engine_statistics, METH_O, nullptr},
+       {"watch", engine_watch, METH_O, nullptr},
        {}}};
   static std::array<PyGetSetDef, 6> attributes{
       {{"is_open", get_flag<&ProcessEngine::is_open>, set_flag<&ProcessEngine::is_open>, nullptr,

@@ -1,7 +1,10 @@
 #include "python_bindings/pools/statistics.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace unirun::bindings {
 namespace {
@@ -31,6 +34,12 @@ PyObject* Durations::as_dict() const {
   if (!buckets) return nullptr;
   return Py_BuildValue("{sKsdsdsO}", "count", count_, "sum", seconds(sum_), "max",
                        seconds(longest_), "buckets", buckets.get());
+}
+
+void Statistics::ring() {
+  const std::uint64_t once = 1;
+  // Full, it has been rung already.
+  static_cast<void>(!::write(std::exchange(bell, -1), &once, sizeof once));
 }
 
 PyObject* Statistics::as_dict(std::size_t queued, std::size_t running, std::size_t workers) const {

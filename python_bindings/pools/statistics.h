@@ -39,6 +39,18 @@ struct Statistics {
   std::uint64_t cancelled = 0;
   Durations waited;
   Durations ran;
+  int bell = -1;  // An eventfd: who waits for it is told of the next change. -1: nobody is.
+
+  // One more of submitted, completed, failed or cancelled.
+  void count(std::uint64_t Statistics::*what) {
+    ++(this->*what);
+    tell_change();
+  }
+  // Of what the engine knows beside it, too. With any lock held: nobody is waited for.
+  void tell_change() {
+    if (bell >= 0) [[unlikely]]
+      ring();
+  }
 
   // Whether the task that is submitted next is timed: each while the queue is short, every 16th
   // while it is long, for a look at the clock costs as much as a small task.
@@ -49,6 +61,9 @@ struct Statistics {
   // With what the engine knows beside it. Null: an exception is set.
   [[nodiscard]] PyObject* as_dict(std::size_t queued, std::size_t running,
                                   std::size_t workers) const;
+
+ private:
+  void ring();
 };
 
 }  // namespace unirun::bindings

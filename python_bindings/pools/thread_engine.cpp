@@ -91,8 +91,8 @@ void sleep_until_called(const ThreadEngine* engine, Worker& worker) {
 void count_task(ThreadEngine* engine, std::uint64_t Statistics::*outcome, const Task* task,
                 Instant began) {
   const ObjectLock lock(object_of(engine));
-  ++(engine->statistics.*outcome);
   --engine->running;
+  engine->statistics.count(outcome);
   if (began == Instant{}) return;
   engine->statistics.waited.add(began - task->queued_at);
   engine->statistics.ran.add(SystemClock().now() - began);
@@ -105,7 +105,7 @@ void count_cancelled(ThreadEngine* engine, const Task* task) {
   if (task->promise.future() != nullptr) {
     --engine->stale;
   } else {
-    ++engine->statistics.cancelled;
+    engine->statistics.count(&Statistics::cancelled);
   }
 }
 
@@ -138,6 +138,7 @@ Task* take_task(ThreadEngine* engine, bool& searches, Wakes& wakes) {
   searches = false;
   if (task == nullptr) return nullptr;
   ++engine->running;
+  engine->statistics.tell_change();
   // The task may block, and nobody else may come before it ends.
   if (!engine->queue.is_empty() && engine->searching == 0 && engine->parked != nullptr)
     call_worker(engine, wakes);
@@ -216,7 +217,7 @@ void before_wait(Completer* completer, Wakes& wakes) {
 void future_cancelled(Completer* completer) {
   auto* const engine = reinterpret_cast<ThreadEngine*>(completer);
   const ObjectLock lock(object_of(engine));
-  ++engine->statistics.cancelled;
+  engine->statistics.count(&Statistics::cancelled);
   ++engine->stale;
 }
 
@@ -248,7 +249,7 @@ void count_taken(ThreadEngine* engine, const Task* task) {
     --engine->stale;
     return;
   }
-  ++engine->statistics.cancelled;
+  engine->statistics.count(&Statistics::cancelled);
   if (future != nullptr) Py_CLEAR(future->completer);
 }
 
@@ -349,8 +350,17 @@ void engine_dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
+// watch(bell): have the eventfd told of the next change of the statistics; -1: none.
+PyObject* engine_watch(PyObject* self, PyObject* bell) {
+  const int descriptor = static_cast<int>(PyLong_AsLong(bell));
+  if (PyErr_Occurred() != nullptr) return nullptr;
+  const ObjectLock lock(self);
+  cast(self)->statistics.bell = descriptor;
+  Py_RETURN_NONE;
+}
+
 PyMethodDef* methods() {
-  static std::array<PyMethodDef, 10> table{{
+  static std::array<PyMethodDef, 11> table{{
       {"work", engine_work, METH_NOARGS, nullptr},
       {"close", engine_close, METH_NOARGS, nullptr},
       {"put", engine_put, METH_O, nullptr},
@@ -360,6 +370,7 @@ PyMethodDef* methods() {
       {"qsize", engine_qsize, METH_NOARGS, nullptr},
       {"empty", engine_empty, METH_NOARGS, nullptr},
       {"statistics", engine_statistics, METH_NOARGS, nullptr},
+      {"watch", engine_watch, METH_O, nullptr},
   }};
   return table.data();
 }
@@ -402,7 +413,7 @@ bool push_task(ThreadEngine* engine, Task* task, Wakes& wakes) {
   const ObjectLock lock(object_of(engine));
   Statistics& statistics = engine->statistics;
   if (statistics.times_next(engine->queue.size())) task->queued_at = SystemClock().now();
-  ++statistics.submitted;
+  statistics.count(&Statistics::submitted);
   engine->queue.push(task);
   if (engine->queue.size() > engine->idle + engine->searching && engine->threads < engine->limit) {
     ++engine->threads;

@@ -238,6 +238,11 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _standard.ProcessPoolExecuto
             return {}
         return self._engine.statistics(len(self._processes or ()))
 
+    def _watch(self, bell: int) -> None:
+        """Write to the eventfd ``bell`` once, when the statistics change from now on; -1: to none. Thread: any."""
+        if self._engine is not None:
+            self._engine.watch(bell)
+
 
 def _is_foreign(context: object) -> bool:
     return context is not None and not isinstance(context, BaseContext)

@@ -114,6 +114,10 @@ class ThreadPoolExecutor(_pools.NativeThreadPool, _standard.ThreadPoolExecutor):
         """Return what the engine has counted: see docs/pools.md. Thread: any."""
         return self._engine.statistics()
 
+    def _watch(self, bell: int) -> None:
+        """Write to the eventfd ``bell`` once, when the statistics change from now on; -1: to none. Thread: any."""
+        self._engine.watch(bell)
+
 
 def _results(run: _pools.MapRun) -> Iterator[Any]:
     try:
