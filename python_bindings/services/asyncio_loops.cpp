@@ -16,7 +16,7 @@ constexpr Duration patience = std::chrono::seconds{1};
 
 // The service whose task, child task or callback runs in this context: a ContextVar says it.
 std::shared_ptr<LoopOccupant> occupant_of(PyObject* context) {
-  static PyObject* const current = py::object(in_process().attr("_current")).release().ptr();
+  static PyObject* const current = py::object(in_process().attr("_on_loop")).release().ptr();
   const auto link = py::reinterpret_steal<py::object>(PyObject_GetItem(context, current));
   if (!link) PyErr_Clear();  // Nobody's: asyncio's own.
   if (!link || link.is_none()) return nullptr;

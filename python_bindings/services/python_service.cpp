@@ -1,8 +1,8 @@
 #include "python_bindings/services/python_service.h"
 // python_service.h first: it brings Python.h.
 
-#include "python_bindings/services/attendant.h"
 #include "python_bindings/gil.h"
+#include "python_bindings/services/attendant.h"
 
 namespace unirun::bindings {
 
@@ -37,6 +37,7 @@ void PythonService::run(ServiceContext& context) {
   {
     const Gil gil;
     const auto link = std::make_shared<ServiceLink>(context, thread_);
+    thread_->serve(link);
     const py::object life = begin_life(spec_, style_);
     const py::object run = life.attr("run");
     const py::object argument = py::cast(link);
@@ -63,7 +64,7 @@ Task<> PythonService::run_async(ServiceContext& context) {
 
 void PythonService::interrupt() {
   if (task_) return task_->interrupt();
-  Attendant::of_process().post([thread = thread_] { thread->strike(); });
+  Attendant::of_process().post([thread = thread_] { thread->interrupt(); });
 }
 
 std::string PythonService::stack() const {

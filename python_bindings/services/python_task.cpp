@@ -3,9 +3,9 @@
 
 #include <utility>
 
+#include "python_bindings/gil.h"
 #include "python_bindings/loop/loop_core.h"
 #include "python_bindings/services/attendant.h"
-#include "python_bindings/gil.h"
 #include "python_bindings/services/python_life.h"
 
 namespace unirun::bindings {
@@ -25,6 +25,7 @@ struct PythonTask::Objects {
 };
 
 void PythonTask::Objects::interrupt() const {
+  if (link) link->tell_interrupted();
   if (beginning.is_inside()) return beginning.strike();
   if (!task) return;
   if (keeps_loop()) turns().strike(py::module_::import("asyncio").attr("CancelledError").ptr());

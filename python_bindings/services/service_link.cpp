@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "host/json_text.h"
-#include "python_bindings/services/attendant.h"
 #include "python_bindings/gil.h"
+#include "python_bindings/services/attendant.h"
 #include "python_bindings/services/python_life.h"
 
 namespace unirun::bindings {
@@ -40,6 +40,11 @@ void RunningThread::strike() const {
   PyThreadState_SetAsyncExc(id_, cancelled.ptr());
 }
 
+void RunningThread::interrupt() const {
+  if (const auto link = link_.lock()) link->tell_interrupted();
+  strike();
+}
+
 std::string RunningThread::stack() const {
   if (!is_inside_) return {};
   return in_process().attr("stack_of")(id_).cast<std::string>();
@@ -49,6 +54,7 @@ std::string RunningThread::stack() const {
 void ServiceLink::sever() {
   context_ = nullptr;
   occupant_.reset();
+  interrupted_ = py::object();
   if (queues_) queues_->close();
   std::list<Registration> registrations = std::exchange(registrations_, {});
   if (registrations.empty()) return;
@@ -91,6 +97,16 @@ void ServiceLink::interrupt_on_cancel() {
 
 void ServiceLink::tell_ended(const py::object& /*task*/) const {
   if (ended_) (*ended_)();
+}
+
+void ServiceLink::tell_interrupted() const {
+  const py::object callback = interrupted_;
+  if (!callback) return;
+  try {
+    callback();
+  } catch (py::error_already_set& error) {
+    error.discard_as_unraisable("unirun: the interruption of a service");
+  }
 }
 
 void ServiceLink::ready() const {
@@ -154,6 +170,7 @@ void bind_service_link(py::module_& module) {
       .def("tell_ended", &ServiceLink::tell_ended, py::arg("task"))
       .def("on_cancel", &ServiceLink::on_cancel, py::arg("callback"))
       .def("interrupt_on_cancel", &ServiceLink::interrupt_on_cancel)
+      .def("on_interrupt", &ServiceLink::on_interrupt, py::arg("callback"))
       .def("ready", &ServiceLink::ready)
       .def("heartbeat", &ServiceLink::heartbeat)
       .def("status", &ServiceLink::status, py::arg("text"))

@@ -26,6 +26,8 @@
 
 namespace unirun::bindings {
 
+class ServiceLink;
+
 // The thread in which Python code of a service runs, and only as long as it does: that is where and
 // when an exception may be raised in it. The GIL guards it.
 class RunningThread {
@@ -35,8 +37,13 @@ class RunningThread {
   // Right behind it, before any other Python code runs: what is still to be raised will not be.
   void leave();
 
+  // Whose service runs there.
+  void serve(std::weak_ptr<const ServiceLink> link) { link_ = std::move(link); }
+
   // Raises unirun.Cancelled in the service's code, if it runs now.
   void strike() const;
+  // The same, and ends what the code may be waiting for.
+  void interrupt() const;
   // Where it stands, as a traceback shows it; empty where it runs no Python.
   [[nodiscard]] std::string stack() const;
   [[nodiscard]] bool is_inside() const { return is_inside_; }
@@ -44,6 +51,7 @@ class RunningThread {
  private:
   bool is_inside_ = false;
   unsigned long id_ = 0;
+  std::weak_ptr<const ServiceLink> link_;
 };
 
 class ServiceLink {
@@ -73,6 +81,9 @@ class ServiceLink {
   // Has `waker` called when tell_ended() is: the service's task has ended.
   void on_ended(Waiter::Waker waker) { ended_.emplace(std::move(waker)); }
   void tell_ended(const py::object& task) const;
+  // Has `callback` called when the service is interrupted, and each time.
+  void on_interrupt(py::function callback) { interrupted_ = std::move(callback); }
+  void tell_interrupted() const;
   // A stop is raised in the service's thread at once: it has no other way to learn of it.
   void interrupt_on_cancel();
 
@@ -95,6 +106,7 @@ class ServiceLink {
   std::list<Registration> registrations_;
   std::shared_ptr<OpenQueues> queues_;  // Null before the first.
   std::optional<Waiter::Waker> ended_;
+  py::object interrupted_;                // Null: nobody wants to hear of it.
   std::weak_ptr<LoopOccupant> occupant_;  // Which owns the service, which owns this.
 };
 

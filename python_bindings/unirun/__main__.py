@@ -16,6 +16,7 @@ OF_PYTHON = {
     "doctor": "Tells what this interpreter and machine can do, and how fast",
     "bench": "Measures every engine, native beside standard",
 }
+PATIENCE = 1.0  # Seconds: for the tasks of services that have ended.
 
 
 def main() -> int:
@@ -39,7 +40,17 @@ def main() -> int:
         print("\nOf python -m unirun alone:")
         for name, about in OF_PYTHON.items():
             print(f"  {name:<28}{about}")
+    leave_threads_behind(code)
     return code
+
+
+def leave_threads_behind(code: int) -> None:
+    """Leave by `os._exit` if a task of a service that has ended still keeps a thread: nobody waits for it."""
+    pools = sys.modules.get("unirun._service_pools")
+    if pools is not None and pools.are_threads_left(PATIENCE):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from json import loads
 from logging import NOTSET
 from typing import TYPE_CHECKING, Any
 
-from unirun import _core, _logging_bridge, _target
+from unirun import _core, _current_service, _logging_bridge, _target
 from unirun._failure import describe
 from unirun.cancellation import CancellationToken, Cancelled
 from unirun.service import Ignore, ServiceContext
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from unirun._core import ServiceLink
+    from unirun._service_pools import ServicePools
     from unirun.streams import Queue
 
 # What services start by themselves ends with the host, if that has a process of its own.
 os.environ.update(_core.host_marks())
 
-_current: ContextVar[ServiceLink | None] = ContextVar("unirun_service", default=None)
+# Read before every callback on the loop, to say whose it is (services/asyncio_loops.cpp).
+_on_loop: ContextVar[ServiceLink | None] = ContextVar("unirun_service_on_loop", default=None)
 _making_callbacks = threading.Lock()
 _importing = threading.Lock()  # sys.path belongs to all.
 _logging_is_routed = False
@@ -104,6 +106,20 @@ class InProcessContext(ServiceContext):
     def status(self, text: str) -> None:
         self._link.status(str(text))
 
+    def _make_pools(self) -> ServicePools:
+        pools = super()._make_pools()
+        # A service that waits for its pool does not answer before that is gone.
+        self._link.on_interrupt(pools.end)
+        return pools
+
+    def on_task_ended(self, _task: Task[object]) -> None:
+        """Its coroutine has ended."""
+        self._end_pools()
+
+    def tell_log(self, frame: dict[str, Any]) -> None:
+        """Pass on a log record that its code has made."""
+        self._link.log(frame["level"], frame["logger"], frame["message"], frame["file"], frame["line"], frame["extra"])
+
     def _tell_heartbeat(self) -> None:
         self._link.heartbeat()
 
@@ -150,7 +166,7 @@ class Life:
         context = self._context(link)
         # Past its setter: from 3.14 on that names the native thread too, which has the name of its service already.
         threading.current_thread()._name = context.path  # type: ignore[attr-defined]
-        mark = _current.set(link)
+        _current_service.enter(context)
         try:
             context.cancellation.raise_if_cancelled()
             call, takes_context = self._bind(context)
@@ -162,20 +178,32 @@ class Life:
 
                 _own_loop.run(result, context.cancellation)
         finally:
-            _current.reset(mark)
-            forget_thread()
+            try:
+                context._end_pools()
+            except Cancelled:  # An interruption has struck there.
+                context._end_pools()
+                raise
+            finally:
+                _current_service.enter(None)
+                forget_thread()
 
     def begin(self, link: ServiceLink, loop: AbstractEventLoop) -> Task[object]:
         """Begin it as a task on ``loop``, which runs in this thread."""
         self._link = link
         context = self._context(link)
         context.cancellation.raise_if_cancelled()
-        call, _ = self._bind(context)
+        surroundings = copy_context()
+        surroundings.run(_on_loop.set, link)
+        surroundings.run(_current_service.enter, context)
+        try:
+            call, _ = surroundings.run(self._bind, context)
+        except BaseException:
+            context._end_pools()
+            raise
         if loop.get_exception_handler() is None:
             loop.set_exception_handler(_on_loop_exception)
-        surroundings = copy_context()
-        surroundings.run(_current.set, link)
         task = loop.create_task(call(), name=context.path, context=surroundings)
+        task.add_done_callback(context.on_task_ended)
         task.add_done_callback(link.tell_ended)
         return task
 
@@ -270,9 +298,10 @@ def _route_logging() -> None:
     with _importing:
         if not _logging_is_routed:
             _logging_is_routed = True
-            _logging_bridge.attach(_tell_current, wants=lambda: _current.get() is not None)
+            _logging_bridge.attach(_tell_current, wants=lambda: _current_service.current() is not None)
 
 
 def _tell_current(frame: dict[str, Any]) -> None:
-    if (link := _current.get()) is not None:
-        link.log(frame["level"], frame["logger"], frame["message"], frame["file"], frame["line"], frame["extra"])
+    context = _current_service.current()
+    if isinstance(context, InProcessContext):
+        context.tell_log(frame)

@@ -1,12 +1,13 @@
 """Counters and gauges of a service, gathered here and told to the host a few times a second.
 
-Adding costs a lock and a dictionary: nothing is sent, and nobody is woken. A thread that sleeps
-while nothing changes sends what has changed, at most every `INTERVAL`.
+Adding costs a lock and a dictionary: nothing is sent, and nobody is woken. `pulse`, a thread that
+sleeps while nothing changes, has what has changed sent, at most every `INTERVAL`.
 """
 
 from __future__ import annotations
 
-from _thread import RLock, allocate_lock, start_new_thread
+import os
+from _thread import RLock, get_ident, start_new_thread
 from time import sleep
 
 TYPE_CHECKING = False
@@ -63,10 +64,75 @@ class Gauge:
         return f"Gauge({self.name!r})"
 
 
+class Pulse:
+    """Calls all who have asked for it, `INTERVAL` after the first of them. Thread: any.
+
+    What a call asks for is called in the same round: what a look at pools has counted is sent at once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = RLock()  # Reentrant: a signal handler may count while something is counted.
+        self._next: list[Callable[[], object]] = []
+        self._round: list[Callable[[], object]] = []
+        self._sources: dict[Callable[[], object], None] = {}
+        self._thread = 0
+        # In a forked child the parent's stays open: engines that were copied may still write to it.
+        self._bell = -1
+
+    def ask(self, callback: Callable[[], object]) -> None:
+        """Have ``callback`` called once."""
+        if get_ident() == self._thread:
+            self._round.append(callback)
+            return
+        with self._lock:
+            bell = self.bell()
+            self._next.append(callback)
+            if len(self._next) == 1:
+                os.eventfd_write(bell, 1)
+
+    def attend(self, source: Callable[[], object]) -> None:
+        """Have ``source`` called in every round, until `leave`; whoever writes to `bell` brings one about."""
+        with self._lock:
+            self._sources[source] = None
+
+    def leave(self, source: Callable[[], object]) -> None:
+        """Call ``source`` no more."""
+        with self._lock:
+            self._sources.pop(source, None)
+
+    def bell(self) -> int:
+        """An eventfd; there is a thread that waits for it."""
+        with self._lock:
+            if self._bell < 0:
+                self._bell = os.eventfd(0, os.EFD_CLOEXEC)
+                self._thread = start_new_thread(self._beat, ())
+            return self._bell
+
+    def _beat(self) -> None:
+        while True:
+            os.eventfd_read(self._bell)
+            sleep(INTERVAL)
+            with self._lock:
+                self._round, self._next = [*self._sources, *self._next], []
+            for callback in self._round:  # Which may grow meanwhile.
+                try:
+                    callback()
+                except Exception:
+                    from traceback import print_exc
+
+                    print_exc()
+            self._round.clear()
+
+
+pulse = Pulse()
+os.register_at_fork(after_in_child=pulse.__init__)  # type: ignore[misc]
+
+
 class Gathered:
     """A `MetricSink` that sends frames: what was added since the last one, and the latest values."""
 
-    def __init__(self, send: Callable[[dict[str, Any]], object]) -> None:
+    def __init__(self, send: Callable[[dict[str, Any]], object], pulse: Pulse = pulse) -> None:
+        self._pulse = pulse
         self._begin(send)
 
     def _begin(self, send: Callable[[dict[str, Any]], object]) -> None:
@@ -74,22 +140,21 @@ class Gathered:
         self._lock = RLock()  # Reentrant: a signal handler may count while something is counted.
         self._counters: dict[str, float] = {}
         self._gauges: dict[str, float] = {}
-        self._is_told = False  # The sender knows that something has changed.
-        self._changed = allocate_lock()  # Locked: nothing has changed; the sender waits for it.
-        self._changed.acquire()
-        self._has_sender = False
+        self._is_told = False  # It will be sent.
 
     def count(self, name: str, by: float, /) -> None:
         with self._lock:
             self._counters[name] = self._counters.get(name, 0) + by
             if not self._is_told:
-                self._tell()
+                self._pulse.ask(self._beat)
+                self._is_told = True
 
     def gauge(self, name: str, value: float, /) -> None:
         with self._lock:
             self._gauges[name] = value
             if not self._is_told:
-                self._tell()
+                self._pulse.ask(self._beat)
+                self._is_told = True
 
     def flush(self) -> None:
         """Send what has changed, now. Thread: any."""
@@ -103,20 +168,10 @@ class Gathered:
         """Forget everything, for good: in a forked child, whose counts are not this service's."""
         self._begin(_to_nobody)
 
-    def _tell(self) -> None:
-        self._is_told = True
-        if not self._has_sender:
-            self._has_sender = True
-            start_new_thread(self._keep_sending, ())
-        self._changed.release()
-
-    def _keep_sending(self) -> None:
-        while True:
-            self._changed.acquire()
-            sleep(INTERVAL)
-            with self._lock:
-                self._is_told = False
-            self.flush()
+    def _beat(self) -> None:
+        with self._lock:
+            self._is_told = False
+        self.flush()
 
 
 def _to_nobody(_frame: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -128,11 +129,13 @@ class CountedSubmit:
         self._lock = Lock()
         self._submitted = 0
         self._ended = {"completed": 0, "failed": 0, "cancelled": 0}
+        self._bell = -1
 
     def __call__(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future = self._submit(fn, *args, **kwargs)
         with self._lock:
             self._submitted += 1
+            self._ring()
         future.add_done_callback(self._count)
         return future
 
@@ -140,6 +143,17 @@ class CountedSubmit:
         end = "cancelled" if future.cancelled() else "completed" if future.exception() is None else "failed"
         with self._lock:
             self._ended[end] += 1
+            self._ring()
+
+    def _ring(self) -> None:
+        if self._bell >= 0:
+            os.eventfd_write(self._bell, 1)
+            self._bell = -1
+
+    def watch(self, bell: int) -> None:
+        """Write to the eventfd ``bell`` once, when the statistics change from now on; -1: to none."""
+        with self._lock:
+            self._bell = bell
 
     def statistics(self) -> dict[str, Any]:
         with self._lock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, cast, get_args
 
+from unirun import _current_service
 from unirun._warn import warn_caller
 from unirun.capabilities import RuntimeCapabilities, detect_capabilities
 from unirun.config import Mode, RuntimeConfig, ThreadMode
@@ -269,6 +270,9 @@ class Scheduler:
 
 def _made(kind: Kind, size: int, name: str | None, config: RuntimeConfig, *, owned: bool) -> NewPool:
     if owned:
+        service = _current_service.current()
+        if service is not None:
+            return new_pool(kind, size, service.name_pool(name), config, service)
         return new_pool(kind, size, name or OWN_NAME, config)
     return shared.shared_pool(kind, size, config)
 

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from unirun import _current_service
 from unirun.config import RuntimeConfig
 from unirun.decisions import DecisionTrace, log, reason_for, tell
 from unirun.scheduler import ExecutorLease, global_scheduler
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from unirun.config import Mode
     from unirun.metrics import Metrics
     from unirun.progress import Progress
+    from unirun.service import ServiceContext
 
 Flavor: TypeAlias = Literal["auto", "threads", "processes", "interpreters", "none"]
 RunFlavor: TypeAlias = Flavor
@@ -46,12 +48,14 @@ class Run:
     A scope within another of the same flavor, in the same thread, that asks for nothing else uses the other's
     executor. When the block ends, what was submitted is waited for, and the executor shut down.
 
+    Within a service the executor belongs to that: it is named after it, counted in its metrics, and ends with it.
+
     Raises `ValueError` for another flavor or a size below 1, `TypeError` for an executor that is none.
     """
 
     __slots__ = (
         "_before", "_config", "_counts", "_flavor", "_lease", "_max_workers", "_name", "_outer", "_progress",
-        "_provided", "_statistics", "_thread", "_token", "_trace_to", "trace",
+        "_provided", "_service", "_statistics", "_thread", "_token", "_trace_to", "trace",
     )  # fmt: skip
 
     _before: Mapping[str, Any] | None
@@ -90,6 +94,7 @@ class Run:
         self._name = name
         self._config = config
         self._trace_to = trace
+        self._service: ServiceContext | None = None
         self._lease: ExecutorLease | None = None
         self._statistics: Callable[[], Mapping[str, Any]] | None = None
         self.trace = trace if isinstance(trace, DecisionTrace) else None
@@ -98,6 +103,8 @@ class Run:
         if self._lease is not None:
             raise RuntimeError("this Run is open already; each block takes a Run of its own")
         self._outer = _innermost.get()
+        if self._service is None:
+            self._service = _current_service.current()
         self._lease = lease = self._reused() or self._leased()
         self._thread = get_ident()
         self._token = _innermost.set(self)
@@ -114,9 +121,9 @@ class Run:
         lease = self._close()
         try:
             if lease.owns_executor:
-                lease.executor.shutdown(wait=True)
+                lease.executor.shutdown(wait=True, cancel_futures=self._is_stopping())
         finally:
-            self._stop_counting()
+            self._stop_counting(lease)
         return False
 
     async def __aenter__(self) -> Executor:
@@ -133,9 +140,9 @@ class Run:
             if lease.owns_executor:
                 from unirun.executors.shutdown import shutdown
 
-                await shutdown(lease.executor)
+                await shutdown(lease.executor, cancel_futures=self._is_stopping())
         finally:
-            self._stop_counting()
+            self._stop_counting(lease)
         return False
 
     @property
@@ -158,14 +165,30 @@ class Run:
 
     # ---- Opening and closing ----
 
+    def belonging_to(self, service: ServiceContext) -> Run:
+        """This scope, which belongs to ``service`` wherever it is opened."""
+        self._service = service
+        return self
+
     def _leased(self) -> ExecutorLease:
-        return global_scheduler().lease_executor(
-            MODE_OF[self._flavor],
-            config=self._config,
-            executor=self._provided,
-            max_workers=self._max_workers,
-            name=self._name,
-        )
+        mark = _current_service.enter(self._service)
+        try:
+            lease = global_scheduler().lease_executor(
+                MODE_OF[self._flavor],
+                config=self._config,
+                executor=self._provided,
+                max_workers=self._max_workers,
+                name=self._name,
+            )
+        finally:
+            _current_service.leave(mark)
+        if self._service is not None and lease.owns_executor:
+            self._service._opened().add(lease.executor)
+        return lease
+
+    def _is_stopping(self) -> bool:
+        """Whether its service was asked to stop: then what has not begun never does."""
+        return self._service is not None and self._service.cancellation.is_cancellation_requested
 
     def _reused(self) -> ExecutorLease | None:
         """The executor of the nearest scope around of the same flavor, if nothing else is asked for."""
@@ -233,7 +256,9 @@ class Run:
     def _shows_progress(self) -> bool | None:
         return global_scheduler().effective(self._config).progress
 
-    def _stop_counting(self) -> None:
+    def _stop_counting(self, lease: ExecutorLease) -> None:
+        if self._service is not None and lease.owns_executor:
+            self._service._opened().remove(lease.executor)
         if self._progress is not None:
             self._progress.close()
             self._progress = None

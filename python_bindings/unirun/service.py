@@ -7,6 +7,7 @@ Units: every duration is in seconds (float).
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from time import monotonic
 
 from unirun.cancellation import CancellationToken
@@ -15,17 +16,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from logging import Logger
-    from typing import Any, Literal, TypeVar
+    from typing import Any, TypeVar
 
     from unirun._metrics import Counter, Gauge, MetricSink
-    from unirun._scope import Scope
+    from unirun._service_pools import ServicePools
+    from unirun.scope import Flavor, Run
     from unirun.streams import EventStream, OpenQueue, Queue
 
     Metric = TypeVar("Metric", Counter, Gauge)
-    Flavor = Literal["auto", "threads", "processes"]
 
 # A heartbeat is told at most this often per timeout: a tight loop may call it freely.
 HEARTBEATS_PER_TIMEOUT = 10
+
+_making_pools = allocate_lock()
 
 
 class Ignore(Exception):
@@ -56,6 +59,9 @@ class ServiceContext:
 
     Made by the host; a test may make its own: ``ServiceContext(config={"batch": 5})``.
     """
+
+    _pools: ServicePools | None = None  # Most open none.
+    _has_ended = False
 
     def __init__(
         self,
@@ -151,14 +157,17 @@ class ServiceContext:
             self._named = {}
         known = self._named.get(name)
         if known is None:
-            if self._metrics is None:
-                from unirun._metrics import Gathered
-
-                self._metrics = Gathered(self._send)
-            known = self._named.setdefault(name, kind(name, self._metrics))
+            known = self._named.setdefault(name, kind(name, self._sink()))
         if not isinstance(known, kind):
             raise ValueError(f"{name!r} is a {type(known).__name__.lower()} already")
         return known
+
+    def _sink(self) -> MetricSink:
+        if self._metrics is None:
+            from unirun._metrics import Gathered
+
+            self._metrics = Gathered(self._send)
+        return self._metrics
 
     @property
     def events(self) -> EventStream:
@@ -183,16 +192,41 @@ class ServiceContext:
             "socket (control=True, the default)"
         )
 
-    def run(self, *, flavor: Flavor = "auto", max_workers: int | None = None, name: str | None = None) -> Scope:
-        """Open a scope that holds a standard `concurrent.futures.Executor`.
+    def run(self, *, flavor: Flavor = "auto", max_workers: int | None = None, name: str | None = None) -> Run:
+        """Open a `Run` that belongs to this service, in whatever thread.
 
-        Used by ``with`` or ``async with``. ``auto`` means threads. When the scope ends, submitted
-        work is waited for; once a stop was requested, what has not begun is cancelled instead.
-        Raises `ValueError` for another flavor.
+        Used by ``with`` or ``async with``; it holds a `concurrent.futures.Executor`. When the block ends,
+        submitted work is waited for; once a stop was requested, what has not begun is cancelled instead.
+        Threads and processes are named after the service, tasks counted in its metrics; what is open when the
+        service ends is ended with it. Raises as `Run` does.
         """
-        from unirun._scope import Scope
+        from unirun.scope import Run
 
-        return Scope(self.cancellation, flavor=flavor, max_workers=max_workers, name=self.id if name is None else name)
+        return Run(flavor=flavor, max_workers=max_workers, name=name).belonging_to(self)
+
+    def name_pool(self, name: str | None) -> str:
+        """What the threads and processes of a pool are called: ``pipeline/ingest:resize``; `None` for the path."""
+        return self.path if name is None else f"{self.path}:{name}"
+
+    def _opened(self) -> ServicePools:
+        """The executors that it has open. Thread: any."""
+        with _making_pools:
+            if self._pools is None:
+                self._pools = self._make_pools()
+                if self._has_ended:
+                    self._pools.end()
+            return self._pools
+
+    def _make_pools(self) -> ServicePools:
+        from unirun._service_pools import ServicePools
+
+        return ServicePools(self.path, self._sink())
+
+    def _end_pools(self) -> None:
+        """End what it has left open, and let it open no more."""
+        self._has_ended = True
+        if self._pools is not None:
+            self._pools.end()
 
 
 def _to_nobody(frame: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import signal
 import sys
 from _thread import allocate_lock, get_ident, start_new_thread
 
-from unirun import _logging_bridge, _target
+from unirun import _current_service, _logging_bridge, _target
 from unirun._channel import Channel
 from unirun._failure import describe
 from unirun._metrics import Gathered
@@ -105,6 +105,8 @@ class Worker:
             self._report(error)
             return 1
         finally:
+            if (context := _current_service.current()) is not None:
+                context._end_pools()
             self._metrics.flush()
             self._channel.flush(CRASH_PATIENCE)
         return 0
@@ -124,6 +126,7 @@ class Worker:
             open_events=_events_of(start.get("control_socket")),
         )
         on_loop = bool(start.get("on_loop"))
+        _current_service.take_process(context)
         call, takes_context = _target.bind(_target.load(name), name, context, on_loop=on_loop)
         self._prepared = True
         self._interruptible = not takes_context and not on_loop

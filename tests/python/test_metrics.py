@@ -18,7 +18,7 @@ import pytest
 import unirun
 from recorder import Make
 from unirun import Child, ServiceContext, events
-from unirun._metrics import INTERVAL, Gathered
+from unirun._metrics import INTERVAL, Gathered, Pulse
 from worker_host import PATIENCE, WorkerHost
 
 Start = Callable[..., WorkerHost]
@@ -67,7 +67,7 @@ def test_a_signal_handler_may_count(start_worker: Start) -> None:
 def test_nobody_wakes_up_while_nothing_changes() -> None:
     sent = threading.Event()
     before = set(os.listdir("/proc/self/task"))
-    gathered = Gathered(lambda _frame: sent.set())
+    gathered = Gathered(lambda _frame: sent.set(), Pulse())
     gathered.count("done", 1)
     assert sent.wait(PATIENCE)
     (sender,) = set(os.listdir("/proc/self/task")) - before
@@ -77,7 +77,7 @@ def test_nobody_wakes_up_while_nothing_changes() -> None:
         return sum(int(count) for count in re.findall(r"ctxt_switches:\s+(\d+)", status))
 
     deadline = time.monotonic() + PATIENCE
-    while "futex" not in Path(f"/proc/self/task/{sender}/wchan").read_text() and time.monotonic() < deadline:
+    while "eventfd" not in Path(f"/proc/self/task/{sender}/wchan").read_text() and time.monotonic() < deadline:
         os.sched_yield()
     asleep = switches()
     time.sleep(4 * INTERVAL)  # The time that is measured.

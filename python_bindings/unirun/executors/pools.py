@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from unirun import _current_service
 from unirun._warn import warn_caller
 
 if TYPE_CHECKING:
@@ -13,13 +14,13 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
     from unirun.config import RuntimeConfig
+    from unirun.service import ServiceContext
 
 Kind: TypeAlias = Literal["thread", "process", "subinterpreter"]
 
 # The native class of each kind: a subclass of the standard one, with its constructor.
 NATIVE: dict[Kind, str] = {
     "thread": "unirun.executors.threads:ThreadPoolExecutor",
-    "subinterpreter": "unirun.executors.interpreters:consented_pool",
 }
 STANDARD: dict[Kind, str] = {
     "thread": "concurrent.futures:ThreadPoolExecutor",
@@ -35,8 +36,10 @@ class NewPool(NamedTuple):
     """Why the native engine was not to be had, where it was wanted."""
 
 
-def new_pool(kind: Kind, max_workers: int | None, name: str, config: RuntimeConfig) -> NewPool:
-    """A pool that is the caller's to shut down.
+def new_pool(
+    kind: Kind, max_workers: int | None, name: str, config: RuntimeConfig, service: ServiceContext | None = None
+) -> NewPool:
+    """A pool that is the caller's to shut down; what runs in it belongs to ``service``, if there is one.
 
     A native engine that cannot start is replaced by the standard class, with a `RuntimeWarning`.
     Raises `ValueError` for a size that is no size, and whatever the standard class raises.
@@ -44,16 +47,18 @@ def new_pool(kind: Kind, max_workers: int | None, name: str, config: RuntimeConf
     why_standard = None
     if config.engine != "stdlib" and kind in NATIVE:
         try:
-            return NewPool(_made(NATIVE[kind], kind, max_workers, name, config), None)
+            return NewPool(_made(NATIVE[kind], kind, max_workers, name, config, service), None)
         except CANNOT_START as error:
             why_standard = f"the native {kind} engine cannot start: {error!r}"
-    pool = _made(STANDARD[kind], kind, max_workers, name, config)
+    pool = _made(STANDARD[kind], kind, max_workers, name, config, service)
     if why_standard is not None:
         warn_caller(f"{why_standard}; {type(pool).__name__} of the standard library takes its place")
     return NewPool(pool, why_standard)
 
 
-def _made(path: str, kind: Kind, max_workers: int | None, name: str, config: RuntimeConfig) -> Executor:
+def _made(
+    path: str, kind: Kind, max_workers: int | None, name: str, config: RuntimeConfig, service: ServiceContext | None
+) -> Executor:
     module, _, class_name = path.partition(":")
     make: Any = getattr(import_module(module), class_name)
     pool: Executor
@@ -63,16 +68,31 @@ def _made(path: str, kind: Kind, max_workers: int | None, name: str, config: Run
 
             make = sending_by_value(make)
         context = _context_beside_threads() if path == STANDARD[kind] else None
-        pool = make(max_workers, mp_context=context)
+        pool = make(max_workers, mp_context=context, **_naming(name, service))
     else:
-        pool = make(max_workers, thread_name_prefix=name)
+        pool = make(max_workers, thread_name_prefix=name, **(_belonging(service) if kind == "thread" else {}))
     return pool
+
+
+def _naming(name: str, service: ServiceContext | None) -> dict[str, Any]:
+    if service is None:
+        return {}
+    from unirun._service_pools import name_process
+
+    return {"initializer": name_process, "initargs": (name,)}
+
+
+def _belonging(service: ServiceContext | None) -> dict[str, Any]:
+    if service is None or _current_service.is_process(service):
+        return {}
+    return {"initializer": _current_service.enter, "initargs": (service,)}
 
 
 def _context_beside_threads() -> BaseContext | None:
     """The default context, unless it forks and other threads run: a fork copies their locks as they are."""
     import multiprocessing
 
-    if multiprocessing.get_start_method() == "fork" and threading.active_count() > 1:
+    # Native threads count: those of a host, or of a worker's channel. `threading` does not know them.
+    if multiprocessing.get_start_method() == "fork" and len(os.listdir("/proc/self/task")) > 1:
         return multiprocessing.get_context("forkserver")
     return None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 
-async def shutdown(executor: Executor) -> None:
+async def shutdown(executor: Executor, *, cancel_futures: bool = False) -> None:
     """Shut ``executor`` down and wait for it; the loop stays free meanwhile.
 
     Whoever is cancelled here waits all the same, but only for what runs: what has not begun never does.
@@ -19,7 +19,7 @@ async def shutdown(executor: Executor) -> None:
     down: asyncio.Future[None] = loop.create_future()
 
     def shut_down() -> None:
-        executor.shutdown(wait=True)
+        executor.shutdown(wait=True, cancel_futures=cancel_futures)
         loop.call_soon_threadsafe(down.set_result, None)
 
     # A thread of its own: the loop's default executor may be full of tasks that wait for this very block.
