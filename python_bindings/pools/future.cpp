@@ -92,6 +92,17 @@ void enter_state(Future* future, FutureState state, Wakes& wakes) {
   }
 }
 
+// As enter_state(), for a future that a worker may claim meanwhile. False: it is not pending.
+bool leave_pending(Future* future, FutureState state, Wakes& wakes) {
+  std::uint32_t before = future->word.load(std::memory_order_acquire);
+  do {
+    if ((before & state_bits) != static_cast<std::uint32_t>(FutureState::pending)) return false;
+  } while (!future->word.compare_exchange_weak(before, static_cast<std::uint32_t>(state),
+                                               std::memory_order_acq_rel));
+  if ((before & waited_for) != 0) wakes.add(future->word);
+  return true;
+}
+
 // ---- Callbacks ----
 
 // As the standard library: an Exception is logged, anything above it goes on. False: it is set.
@@ -178,14 +189,12 @@ int cancel(Future* future, Wakes& wakes) {
   {
     Change change(future);
     const bool held = change.run([&] {
+      changed = leave_pending(future, FutureState::cancelled, wakes);
       const FutureState state = state_of(future);
-      changed = state == FutureState::pending;
-      cancelled = changed || state == FutureState::cancelled ||
-                  state == FutureState::cancelled_and_notified;
+      cancelled = state == FutureState::cancelled || state == FutureState::cancelled_and_notified;
       if (!changed) return;
       completer =
           Reference::steal(reinterpret_cast<PyObject*>(std::exchange(future->completer, nullptr)));
-      enter_state(future, FutureState::cancelled, wakes);
     });
     if (!held) return -1;
     if (changed) change.tell(nullptr);

@@ -78,6 +78,17 @@ constexpr std::uint32_t waited_for = 8;
 // cancelled and is not to be run, or (with an exception set) was in neither state.
 [[nodiscard]] bool start_future(Future* future, Wakes& wakes);
 
+// pending to running, without the GIL and telling nobody: nobody waits for that. False: it was not
+// pending; start_future(), with the GIL, then does what is left to do.
+[[nodiscard]] inline bool claim_future(Future* future) {
+  std::uint32_t word = future->word.load(std::memory_order_acquire);
+  while ((word & 7) == static_cast<std::uint32_t>(FutureState::pending)) {
+    const std::uint32_t claimed = (word & ~7U) | static_cast<std::uint32_t>(FutureState::running);
+    if (future->word.compare_exchange_weak(word, claimed, std::memory_order_acq_rel)) return true;
+  }
+  return false;
+}
+
 // Completes a pending or running one with a result or an exception (the reference is taken over),
 // tells who waits and calls its callbacks. Does nothing to one that was cancelled meanwhile.
 // Whom it wakes is left in `wakes`, to be rung without the GIL.

@@ -6,6 +6,7 @@
 // Python.h first.
 
 #include "python_bindings/pools/future.h"
+#include "python_bindings/pools/interpreter_pool.h"
 #include "python_bindings/pools/loop_bridge.h"
 #include "python_bindings/pools/map_run.h"
 #include "python_bindings/pools/process_codec.h"
@@ -42,6 +43,9 @@ int execute(PyObject* module) {
     state->state_names[at] = PyUnicode_InternFromString(state_words[at]);
     if (state->state_names[at] == nullptr) return -1;
   }
+#if PY_VERSION_HEX >= 0x030C0000
+  if (!init_interpreter_pools(module)) return -1;
+#endif
   return init_futures(module) && init_loop_bridge(module) && init_map_run(module) &&
                  init_thread_engine(module) && init_thread_pool(module) &&
                  init_process_codec(module) && init_process_pool(module)
@@ -100,6 +104,8 @@ int ModuleState::traverse(visitproc visit, void* arg) const {
   Py_VISIT(reinterpret_cast<PyObject*>(map_run));
   Py_VISIT(pickle_writer);
   Py_VISIT(file_memory);
+  Py_VISIT(reinterpret_cast<PyObject*>(interpreter_engine));
+  Py_VISIT(reinterpret_cast<PyObject*>(interpreter_worker));
   return 0;
 }
 
@@ -115,6 +121,8 @@ void ModuleState::clear() {
   Py_CLEAR(map_run);
   Py_CLEAR(pickle_writer);
   Py_CLEAR(file_memory);
+  Py_CLEAR(interpreter_engine);
+  Py_CLEAR(interpreter_worker);
   for (PyObject*& name : state_names) Py_CLEAR(name);
 }
 

@@ -24,6 +24,8 @@ struct ModuleState {
   PyTypeObject* map_run;          // MapRun
   PyObject* pickle_writer;        // Types of process_codec.h.
   PyObject* file_memory;
+  PyTypeObject* interpreter_engine;
+  PyTypeObject* interpreter_worker;
   std::array<PyObject*, 5> state_names;
 
   int traverse(visitproc visit, void* arg) const;

@@ -21,6 +21,7 @@ Kind: TypeAlias = Literal["thread", "process", "subinterpreter"]
 # The native class of each kind: a subclass of the standard one, with its constructor.
 NATIVE: dict[Kind, str] = {
     "thread": "unirun.executors.threads:ThreadPoolExecutor",
+    "subinterpreter": "unirun.executors.interpreters:consented_pool",
 }
 STANDARD: dict[Kind, str] = {
     "thread": "concurrent.futures:ThreadPoolExecutor",
