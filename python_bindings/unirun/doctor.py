@@ -81,6 +81,8 @@ def calibrate(engine: Contender, seconds: float) -> dict[str, Any]:
     """One engine: its start, its round trip, its throughput, and what a second worker brings."""
     found: dict[str, Any] = {"flavor": engine.flavor, "engine": engine.engine}
     workers = max(2, capabilities_now().cpu_count)
+    with engine.open(1):  # Its modules are imported: that is not the start of a pool.
+        pass
     began = perf_counter()
     with engine.open(workers) as executor:
         executor.submit(nothing).result()

@@ -37,10 +37,14 @@ def draw(path: str, title: str, histograms: Sequence[Histogram]) -> None:
 
 
 def bounds_of(histograms: Sequence[Histogram]) -> list[float]:
-    """The upper bounds from the first bucket that holds something to the last, of all histograms."""
-    bounds = sorted({bound for each in histograms for bound, _ in each.buckets})
-    filled = [bound for each in histograms for bound, number in each.buckets if number]
-    return [bound for bound in bounds if min(filled) <= bound <= max(filled)] if filled else []
+    """The upper bounds from the first bucket that holds something to the last, of all histograms; none is left out."""
+    filled = sorted({bound for each in histograms for bound, number in each.buckets if number})
+    bounds: list[float] = []
+    for bound in filled:
+        while bounds and bounds[-1] * 2 < bound * 0.99:  # Buckets double; empty ones may not have been told.
+            bounds.append(bounds[-1] * 2)
+        bounds.append(bound)
+    return bounds
 
 
 def svg(title: str, histograms: Sequence[Histogram]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from unirun.metrics import Metrics, Times
-from unirun.plots import Histogram, draw, told
+from unirun.plots import Histogram, bounds_of, draw, told
 
 SVG = "{http://www.w3.org/2000/svg}"
 TIMES = Times(count=4, sum=0.01, max=0.004, buckets=((0.001, 1), (0.002, 0), (0.004, 3), (0.008, 0)))
@@ -27,6 +27,12 @@ def test_metrics_are_drawn_as_an_svg(tmp_path: Path) -> None:
     assert "no times" in texts  # Of what ran: nothing was told.
     tips = [tip.text for tip in root.iter(f"{SVG}title")]
     assert tips == ["1 of up to 1 ms", "3 of up to 4 ms"]
+
+
+def test_empty_buckets_that_were_not_told_have_their_place() -> None:
+    told_buckets = [Histogram("a", [(1.0, 2), (2.0, 0)]), Histogram("b", [(8.0, 1)])]
+    assert bounds_of(told_buckets) == [1.0, 2.0, 4.0, 8.0]
+    assert bounds_of([Histogram("empty", [(1.0, 0)])]) == []
 
 
 def test_a_title_is_escaped(tmp_path: Path) -> None:
