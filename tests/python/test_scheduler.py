@@ -372,7 +372,7 @@ def test_by_value_a_call_is_sent_as_bytes(monkeypatch: pytest.MonkeyPatch) -> No
     module = ModuleType("cloudpickle")
     module.dumps = pickle.dumps  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cloudpickle", module)
-    config = RuntimeConfig(pickler="cloudpickle")
+    config = RuntimeConfig(pickler="cloudpickle", engine="stdlib")
     with unirun.Run(flavor="processes", max_workers=1, config=config) as executor:
         assert isinstance(executor, ProcessPoolExecutor)
         assert executor.submit(int, "101", base=2).result(PATIENCE) == 5

@@ -21,6 +21,7 @@ Kind: TypeAlias = Literal["thread", "process", "subinterpreter"]
 # The native class of each kind: a subclass of the standard one, with its constructor.
 NATIVE: dict[Kind, str] = {
     "thread": "unirun.executors.threads:ThreadPoolExecutor",
+    "process": "unirun.executors.processes:ProcessPoolExecutor",
     "subinterpreter": "unirun.executors.interpreters:consented_pool",
 }
 STANDARD: dict[Kind, str] = {
@@ -63,15 +64,16 @@ def _made(
     module, _, class_name = path.partition(":")
     make: Any = getattr(import_module(module), class_name)
     pool: Executor
-    if kind == "process":
+    if kind != "process":
+        pool = make(max_workers, thread_name_prefix=name, **(_belonging(service) if kind == "thread" else {}))
+    elif path == STANDARD[kind]:
         if config.pickler == "cloudpickle":
             from unirun.executors.by_value import sending_by_value
 
             make = sending_by_value(make)
-        context = _context_beside_threads() if path == STANDARD[kind] else None
-        pool = make(max_workers, mp_context=context, **_naming(name, service))
-    else:
-        pool = make(max_workers, thread_name_prefix=name, **(_belonging(service) if kind == "thread" else {}))
+        pool = make(max_workers, mp_context=_context_beside_threads(), **_naming(name, service))
+    else:  # It chooses how to start its workers, and has picklers of its own.
+        pool = make(max_workers, **_naming(name, service), pickler=config.pickler or "pickle")
     return pool
 
 
