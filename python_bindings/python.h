@@ -34,6 +34,16 @@ class Reference {
   PyObject* object_ = nullptr;
 };
 
+// For tables of slots and of methods, which know one type of function.
+template <class Function>
+void* slot(Function function) {
+  return reinterpret_cast<void*>(function);
+}
+template <class Function>
+PyCFunction method(Function function) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
 // Holds an object's own lock where there is no GIL; where there is one, it is the lock. Python code
 // that runs meanwhile may let others in.
 class ObjectLock {

@@ -562,11 +562,6 @@ void future_dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
-template <class Function>
-PyCFunction method(Function function) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
-}
-
 PyMethodDef* methods() {
   static std::array<PyMethodDef, 14> table{{
       {"result", method(future_result), METH_FASTCALL | METH_KEYWORDS, nullptr},
@@ -597,11 +592,6 @@ PyGetSetDef* attributes() {
       {"_done_callbacks", get_callbacks, set_member<&Future::callbacks>, nullptr, nullptr},
   }};
   return table.data();
-}
-
-template <class Function>
-void* slot(Function function) {
-  return reinterpret_cast<void*>(function);
 }
 
 }  // namespace

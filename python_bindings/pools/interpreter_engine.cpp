@@ -277,11 +277,6 @@ PyMethodDef* methods() {
   return table.data();
 }
 
-template <class Function>
-void* slot(Function function) {
-  return reinterpret_cast<void*>(function);
-}
-
 // Of the C module itself: pickle, in Python, imports much more.
 bool find_pickle(InterpreterEngine* engine) {
   const Reference pickle = Reference::steal(PyImport_ImportModule("_pickle"));

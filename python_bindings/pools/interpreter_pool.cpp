@@ -109,22 +109,14 @@ void pool_dealloc(PyObject* self) {
 
 PyMethodDef* methods() {
   static std::array<PyMethodDef, 4> table{{
-      {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(pool_submit)),
-       METH_FASTCALL | METH_KEYWORDS,
+      {"submit", method(pool_submit), METH_FASTCALL | METH_KEYWORDS,
        "submit($self, fn, /, *args, **kwargs)\n--\n\n"
        "Queues fn(*args, **kwargs) for an interpreter of the pool and returns its Future.\n\n"
        "RuntimeError: the pool is shut down. Thread: any."},
-      {"submit_chunk",
-       reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(pool_submit_chunk)),
-       METH_FASTCALL, nullptr},
+      {"submit_chunk", method(pool_submit_chunk), METH_FASTCALL, nullptr},
       {"open_engine", pool_open, METH_VARARGS, nullptr},
   }};
   return table.data();
-}
-
-template <class Function>
-void* slot(Function function) {
-  return reinterpret_cast<void*>(function);
 }
 
 }  // namespace

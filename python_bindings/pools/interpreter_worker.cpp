@@ -424,11 +424,6 @@ void worker_dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
-template <class Function>
-void* slot(Function function) {
-  return reinterpret_cast<void*>(function);
-}
-
 }  // namespace
 
 bool is_known_by_name(PyObject* callable) {
@@ -451,8 +446,7 @@ bool is_known_by_name(PyObject* callable) {
 bool init_interpreter_worker(PyObject* module) {
   static std::array<PyMethodDef, 5> methods{{
       {"run", worker_run, METH_NOARGS, nullptr},
-      {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(worker_call)),
-       METH_FASTCALL, nullptr},
+      {"call", method(worker_call), METH_FASTCALL, nullptr},
       {"use", worker_use, METH_O, nullptr},
       {"close", worker_close, METH_NOARGS, nullptr},
   }};

@@ -79,11 +79,6 @@ int memory_get_buffer(PyObject* self, Py_buffer* view, int flags) {
                            flags);
 }
 
-template <class Function>
-void* slot(Function function) {
-  return reinterpret_cast<void*>(function);
-}
-
 // Private: what is written there is the reader's own, also after a fork. A view of all of it.
 PyObject* map_file(PyTypeObject* any, int file, std::size_t size) {
   const ModuleState* const state = state_of(any);

@@ -274,11 +274,6 @@ void pool_dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
-template <class Function>
-void* slot(Function function) {
-  return reinterpret_cast<void*>(function);
-}
-
 bool add_engine_type(PyObject* module) {
   static std::array<PyMethodDef, 15> methods{
       {{"open_worker", call<&ProcessEngine::open_worker>, METH_NOARGS, nullptr},

@@ -375,11 +375,6 @@ PyMethodDef* methods() {
   return table.data();
 }
 
-template <class Function>
-void* slot(Function function) {
-  return reinterpret_cast<void*>(function);
-}
-
 }  // namespace
 
 bool init_thread_engine(PyObject* module) {

@@ -148,22 +148,15 @@ void pool_dealloc(PyObject* self) {
 
 PyMethodDef* methods() {
   static std::array<PyMethodDef, 5> table{{
-      {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(pool_submit)),
-       METH_FASTCALL | METH_KEYWORDS,
+      {"submit", method(pool_submit), METH_FASTCALL | METH_KEYWORDS,
        "submit($self, fn, /, *args, **kwargs)\n--\n\n"
        "Queues fn(*args, **kwargs) for a thread of the pool and returns its Future.\n\n"
        "RuntimeError: the pool is shut down. Thread: any."},
-      {"submit_to", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(pool_submit_to)),
-       METH_FASTCALL | METH_KEYWORDS, nullptr},
+      {"submit_to", method(pool_submit_to), METH_FASTCALL | METH_KEYWORDS, nullptr},
       {"submit_all", pool_submit_all, METH_VARARGS, nullptr},
       {"open_engine", pool_open, METH_O, nullptr},
   }};
   return table.data();
-}
-
-template <class Function>
-void* slot(Function function) {
-  return reinterpret_cast<void*>(function);
 }
 
 }  // namespace
