@@ -182,7 +182,7 @@ PyObject* engine_take(PyObject* self, PyObject* /*unused*/) {
     {
       const Lock lock(engine->lock);
       task = engine->queue.pop();
-      if (task != nullptr) ++engine->statistics.cancelled;
+      if (task != nullptr) engine->statistics.count(&Statistics::cancelled);
     }
     if (task == nullptr) return futures.release();
     const int added = futures ? PyList_Append(futures.get(), object_of(task->future)) : -1;
@@ -213,6 +213,16 @@ PyObject* engine_statistics(PyObject* self, PyObject* /*unused*/) {
     workers = engine->threads;
   }
   return statistics.as_dict(queued, running, workers);
+}
+
+// watch(bell): have the eventfd told of the next change of the statistics; -1: none.
+PyObject* engine_watch(PyObject* self, PyObject* bell) {
+  const auto descriptor = static_cast<int>(PyLong_AsLong(bell));
+  if (PyErr_Occurred() != nullptr) return nullptr;
+  InterpreterEngine* const engine = cast(self);
+  const Lock lock(engine->lock);
+  engine->statistics.bell = descriptor;
+  Py_RETURN_NONE;
 }
 
 // ---- The type ----
@@ -262,7 +272,7 @@ void engine_dealloc(PyObject* self) {
 }
 
 PyMethodDef* methods() {
-  static std::array<PyMethodDef, 11> table{{
+  static std::array<PyMethodDef, 12> table{{
       {"guard", engine_guard, METH_NOARGS, nullptr},
       {"unguarded", engine_unguarded, METH_NOARGS, nullptr},
       {"enter", engine_enter, METH_NOARGS, nullptr},
@@ -273,6 +283,7 @@ PyMethodDef* methods() {
       {"qsize", engine_qsize, METH_NOARGS, nullptr},
       {"empty", engine_empty, METH_NOARGS, nullptr},
       {"statistics", engine_statistics, METH_NOARGS, nullptr},
+      {"watch", engine_watch, METH_O, nullptr},
   }};
   return table.data();
 }
@@ -372,7 +383,7 @@ bool push_task(InterpreterEngine* engine, InterpreterTask* task, Wakes& wakes) {
   const Lock lock(engine->lock);
   Statistics& statistics = engine->statistics;
   if (statistics.times_next(engine->queue.size())) task->queued_at = SystemClock().now();
-  ++statistics.submitted;
+  statistics.count(&Statistics::submitted);
   engine->queue.push(task);
   const std::size_t queued = engine->queue.size();
   if (queued > engine->parked.size() + engine->searching && engine->threads < engine->limit) {
@@ -405,6 +416,7 @@ InterpreterTask* take_task(InterpreterEngine* engine, InterpreterSleep& sleep, b
     return nullptr;
   }
   ++engine->running;
+  engine->statistics.tell_change();
   const bool more = engine->queue.size() > 0;
   if (more && engine->searching == 0 && !engine->parked.empty()) call_worker(engine, wakes);
   return task;
@@ -415,11 +427,11 @@ void put_done(InterpreterEngine* engine, InterpreterTask* task, Duration waited,
   Statistics& statistics = engine->statistics;
   --engine->running;
   if (task->ending == Ending::cancelled) {
-    ++statistics.cancelled;
+    statistics.count(&Statistics::cancelled);
   } else {
     const bool good = task->ending == Ending::result || task->ending == Ending::discarded ||
                       (task->ending == Ending::home && task->raised == nullptr);
-    ++(good ? statistics.completed : statistics.failed);
+    statistics.count(good ? &Statistics::completed : &Statistics::failed);
     if (task->is_timed()) {
       statistics.waited.add(waited);
       statistics.ran.add(ran);

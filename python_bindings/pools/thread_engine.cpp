@@ -352,7 +352,7 @@ void engine_dealloc(PyObject* self) {
 
 // watch(bell): have the eventfd told of the next change of the statistics; -1: none.
 PyObject* engine_watch(PyObject* self, PyObject* bell) {
-  const int descriptor = static_cast<int>(PyLong_AsLong(bell));
+  const auto descriptor = static_cast<int>(PyLong_AsLong(bell));
   if (PyErr_Occurred() != nullptr) return nullptr;
   const ObjectLock lock(self);
   cast(self)->statistics.bell = descriptor;

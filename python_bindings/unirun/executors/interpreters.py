@@ -114,6 +114,10 @@ if sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISABLED
             """What the engine counted: see docs/pools.md."""
             return self._engine.statistics()
 
+        def _watch(self, bell: int) -> None:
+            """Write to the eventfd ``bell`` once, when the statistics change from now on; -1: to none."""
+            self._engine.watch(bell)
+
         # ---- What the engine asks for ----
 
         def _adjust_thread_count(self) -> None:
