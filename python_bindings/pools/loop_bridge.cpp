@@ -89,7 +89,7 @@ PyObject* bridge_deliver(PyObject* self, PyObject* /*unused*/) {
       continue;
     }
     const Reference set = Reference::steal(
-        PyObject_CallMethod(each.awaited.get(), "set_result", "O", each.result.get()));
+        PyObject_CallMethod(each.awaited.get(), "set_result", "(O)", each.result.get()));
     if (!set) PyErr_WriteUnraisable(each.awaited.get());
   }
   Py_RETURN_NONE;

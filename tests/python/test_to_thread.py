@@ -45,6 +45,14 @@ def test_arguments_go_in_and_the_result_comes_out(run: Callable[[Any], Any]) -> 
     assert thread.startswith("unirun-thread")
 
 
+@pytest.mark.parametrize("result", [(), (1,), (1, 2, 3), {"a": 1}, None])
+def test_a_result_comes_back_whatever_it_is(run: Callable[[Any], Any], result: object) -> None:
+    async def main() -> object:
+        return await unirun.to_thread(lambda: result)
+
+    assert run(main()) == result
+
+
 def test_the_callers_context_variables_are_there_and_changes_stay_there(run: Callable[[Any], Any]) -> None:
     def exchange() -> str:
         before = word.get()
