@@ -134,12 +134,7 @@ void end_interpreter(InterpreterWorker* worker) {
   PyThreadState* const home = PyEval_SaveThread();
   attach(worker);
   forget_objects(worker);
-#if PY_VERSION_HEX >= 0x030D0000
   Py_EndInterpreter(worker->own);
-#else
-  PyEval_SaveThread();  // On 3.12 one that has imported _asyncio or decimal breaks the heap as it
-                        // ends.
-#endif
   worker->own = nullptr;
   worker->attached = false;
   or_hang([home] { PyEval_RestoreThread(home); });
