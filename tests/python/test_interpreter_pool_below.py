@@ -47,5 +47,7 @@ elif VERSION < (3, 14):
             assert pool.submit(pow, 2, 5).result(30) == 32
             assert pool.submit(sorted, [2, 1]).result(30) == [1, 2]
             assert isinstance(pool.submit(int, "x").exception(30), ValueError)
-            with pytest.raises(TypeError):
+            with pytest.raises(TypeError, match=r"<lambda>.* cannot be carried to another interpreter"):
                 pool.submit(lambda: 0).result(30)
+            with pytest.raises(TypeError, match="functions and classes of modules that it can import"):
+                pool.submit("x".upper).result(30)

@@ -135,19 +135,21 @@ class Context:
 
         def keep(self, _place: int, function: Callable[..., Any]) -> bytes:
             """The function as it travels. Raises where that cannot be done."""
-            pickled = pickle.dumps(function)
+            try:
+                pickled = pickle.dumps(function)
+            except Exception as error:
+                raise NotShareableError(f"{function!r} cannot be carried to another interpreter: {error}") from error
             if b"__main__" in pickled:
                 raise NotShareableError(f"{function!r} is of __main__: put it into a module")
             return pickled
 
-        def call(
-            self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any] | None
-        ) -> Any:
+        def call(self, function: Callable[..., Any], *given: Any) -> Any:
             """Say why the engine cannot carry the call."""
             self.keep(0, function)
-            if b"__main__" in pickle.dumps((arguments, keywords)):
-                raise NotShareableError("the arguments are of a class of __main__: put it into a module")
-            raise NotShareableError(f"{function!r} or its arguments cannot be unpickled in another interpreter")
+            raise NotShareableError(
+                "below Python 3.14 an interpreter calls functions and classes of modules that it can import,"
+                f" with arguments that can be pickled and are not of __main__: not {function!r} with {given!r}"
+            )
 
     def call_each(self, function: Callable[..., Any], calls: tuple[Any, ...], _: None) -> Any:
         """A chunk of calls."""
