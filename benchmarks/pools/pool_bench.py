@@ -154,6 +154,7 @@ class Measure:
     free: float | None = None
     p99_one_cpu: float | None = None
     rivals: bool = True
+    alone: bool = False  # Opens pools itself, beside no other.
 
     @property
     def more_is_better(self) -> bool:
@@ -272,7 +273,8 @@ class Run:
                         continue
                     with engine.open() as pool:
                         self.refuse(engine, pool)
-                        self.samples[measure.name, engine.name].append(measure.take(engine, pool))
+                        sample = None if measure.alone else measure.take(engine, pool)
+                    self.samples[measure.name, engine.name].append(sample or measure.take(engine, None))
         self.print_table()
         if options.json:
             with open(options.json, "w", encoding="utf-8") as out:

@@ -42,7 +42,7 @@ def measures() -> list[Measure]:
         Measure("submit, caller's cost", "us", bench.submit_cost(5_000), one_cpu=12),
         Measure("map of 50,000, chunks of 64", "/s", bench.mapped(50_000, 64), one_cpu=3, free=3),
         Measure("1 MiB of bytes there and back", "ms", bench.round_trip(100, bytes(MIB)), one_cpu=3, free=3),
-        Measure("start to first result", "ms", bench.start(10), one_cpu=1.6, free=1.6),
+        Measure("start to first result", "ms", bench.start(10), one_cpu=1.6, free=1.6, alone=True),
     ]
     if find_spec("numpy") is not None:
         array = bench.named("numpy", "ones")

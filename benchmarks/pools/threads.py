@@ -66,7 +66,7 @@ MEASURES = [
     Measure("submit 10,000, result() each", "/s", bench.batch(10_000), one_cpu=28),
     Measure("round trip", "us", bench.round_trip(3_000), one_cpu=3, p99_one_cpu=3, free=1.3),
     Measure("map of 10,000", "/s", bench.mapped(10_000), one_cpu=40),
-    Measure("start to first result", "us", bench.start(50)),
+    Measure("start to first result", "us", bench.start(50), alone=True),
     Measure("memory of a queued task", "B", memory, one_cpu=9, free=9, rivals=False),
 ]
 

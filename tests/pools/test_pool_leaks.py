@@ -18,7 +18,7 @@ pytestmark = pytest.mark.native
 
 HERE = Path(__file__).parent
 PACKAGE = Path(unirun.__file__).parents[1]
-NOTICEABLE = 6 << 20  # Bytes: the allocator's own moods stay below.
+NOTICEABLE = 9 << 20  # Bytes: the allocator's own moods stay below.
 
 
 def counts() -> Iterator[object]:
