@@ -112,9 +112,12 @@ class InProcessContext(ServiceContext):
         self._link.on_interrupt(pools.end)
         return pools
 
-    def on_task_ended(self, _task: Task[object]) -> None:
+    def on_task_ended(self, task: Task[object]) -> None:
         """Its coroutine has ended."""
-        self._end_pools()
+        try:
+            self._end_pools()
+        finally:
+            self._link.tell_ended(task)
 
     def tell_log(self, frame: dict[str, Any]) -> None:
         """Pass on a log record that its code has made."""
@@ -204,7 +207,6 @@ class Life:
             loop.set_exception_handler(_on_loop_exception)
         task = loop.create_task(call(), name=context.path, context=surroundings)
         task.add_done_callback(context.on_task_ended)
-        task.add_done_callback(link.tell_ended)
         return task
 
     def finish(self, task: Task[object]) -> None:

@@ -116,6 +116,7 @@ def test_what_is_opened_in_the_thread_of_a_pool_belongs_to_the_service(make_host
     host, recorder = make_host(child("Nesting", executor))
     with host:
         assert re.fullmatch(r"tree/one_\d+ tree/one_\d+", said(recorder))
+        assert recorder.wait_for(events.ServiceLog, "tree/one").message == "within"
         eventually(lambda: tasks(host).get("completed") == 3)
 
 

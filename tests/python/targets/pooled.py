@@ -1,6 +1,7 @@
 """Services that give work to pools of their own, blocking and as coroutines."""
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -154,6 +155,7 @@ class Nesting(Pooled):
 
     def act(self, context):
         def within():
+            logging.getLogger("deep").warning("within")
             with Run(flavor="threads") as pool, Run(flavor="threads") as same:
                 assert same is pool
                 return pool.submit(where).result()[0], same.submit(where).result()[0]
