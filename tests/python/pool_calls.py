@@ -58,6 +58,10 @@ def crash_by_fault() -> None:
     ctypes.string_at(0)
 
 
+def has_text(path: str) -> bool:
+    return Path(path).exists() and Path(path).stat().st_size > 0
+
+
 def sleep_for_ever(path: str) -> NoReturn:
     Path(path).write_text(str(os.getpid()))
     while True:

@@ -328,7 +328,7 @@ def test_workers_end_with_their_parent_however_it_ends(method: str, tmp_path: Pa
                 pool = ProcessPoolExecutor(2, multiprocessing.get_context({method!r}))
                 for name in ("a", "b"):
                     pool.submit(pool_calls.sleep_for_ever, {str(tmp_path)!r} + "/" + name)
-                while not all(os.path.exists({str(tmp_path)!r} + "/" + name) for name in ("a", "b")):
+                while not all(map(pool_calls.has_text, ({str(tmp_path)!r} + "/a", {str(tmp_path)!r} + "/b"))):
                     time.sleep(0.01)
                 os.kill(os.getpid(), signal.SIGKILL)
             """

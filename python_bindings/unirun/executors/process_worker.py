@@ -77,12 +77,11 @@ def main(
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
     pickler: str,
-    keeps_stacks: bool,
 ) -> None:
     """The target of every worker's `multiprocessing.Process`."""
-    pool, memory, event, life, socket, stacks = channel.descriptors
-    if keeps_stacks:
-        faulthandler.enable(stacks)
+    pool, memory, event, life, socket, *stacks = channel.descriptors
+    if stacks:
+        faulthandler.enable(stacks[0])
     if initializer is not None:
         try:
             initializer(*initargs)

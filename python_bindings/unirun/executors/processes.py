@@ -124,7 +124,7 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _standard.ProcessPoolExecuto
         self._max_tasks_per_child = None
         self._executor_manager_thread: Any = None
         self._shutdown_thread = False
-        self._shutdown_lock = threading.Lock()
+        self._shutdown_lock: Any = threading.RLock()  # To pickle a call may mean to submit another.
         self._broken: Any = False
         self._cancel_pending_futures = False
         self._force_shutting_down = False
@@ -185,14 +185,29 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _standard.ProcessPoolExecuto
             if timeout is not None:
                 raise ValueError("timeout needs the native engine, which does not serve max_tasks_per_child")
             return super(_pools.NativeProcessPool, self).submit(fn, *args, **(kwargs or {}))
-        while True:
+        future: _standard.Future[T] | None = None
+        while future is None:  # None where it was closed meanwhile.
             with self._shutdown_lock:
                 self._refuse_if_closed()
-                self._start_executor_manager_thread()
+                if self._executor_manager_thread is None:
+                    future = self._start(engine, fn, args, kwargs, timeout)
+                    continue
                 self._adjust_process_count()
-            future: _standard.Future[T] | None = engine.schedule(fn, args, kwargs, timeout)
-            if future is not None:  # Else it was closed meanwhile.
-                return future
+            future = engine.schedule(fn, args, kwargs, timeout)
+        return future
+
+    def _start(self, engine: _pools.ProcessEngine, *call: Any) -> Any:
+        """The first call is there before the first worker, which makes it while the next one starts."""
+        engine.is_open = True
+        try:
+            future = engine.schedule(*call)
+            self._start_executor_manager_thread()
+        except BaseException:
+            engine.is_open = False
+            engine.abandon()
+            self._crew.end()
+            raise
+        return future
 
     def _refuse_if_closed(self) -> None:
         if self._broken:
@@ -208,17 +223,13 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _standard.ProcessPoolExecuto
             return
         if self._executor_manager_thread is not None:
             return
-        try:
-            if not self._safe_to_dynamically_spawn_children:  # No fork once there is a second thread.
-                while len(self._crew.processes) < self._max_workers:
-                    self._crew.start_worker()
-            manager = _Manager(self)
-            self._engine.is_open = True
-            manager.start()
-        except BaseException:
-            self._engine.is_open = False
-            self._crew.end()
-            raise
+        self._crew.start_worker()
+        os.sched_yield()  # On one CPU it begins now, not after the others were forked.
+        if not self._safe_to_dynamically_spawn_children:  # No fork once there is a second thread.
+            while len(self._crew.processes) < self._max_workers:
+                self._crew.start_worker()
+        manager = _Manager(self)
+        manager.start()
         self._executor_manager_thread = manager
         process._threads_wakeups[manager] = _Wakeup(self._engine)
         self._engine.may_grow = len(self._crew.processes) < self._max_workers
@@ -333,16 +344,17 @@ class _Crew:
 
     def start_worker(self) -> None:
         number, *descriptors = self.engine.open_worker()
-        stacks = os.memfd_create("unirun-stacks") if self.keeps_stacks else os.open(os.devnull, os.O_WRONLY)
-        channel = Channel(*descriptors, stacks)
+        if self.keeps_stacks:
+            descriptors.append(os.memfd_create("unirun-stacks"))
+        channel = Channel(*descriptors)
         worker = self._context.Process(
             target=process_worker.main,
-            args=(channel, self._initializer, self._initargs, self._pickler, self.keeps_stacks),
+            args=(channel, self._initializer, self._initargs, self._pickler),
         )
         try:
             worker.start()
             if self.keeps_stacks:
-                self._stacks[number] = os.dup(stacks)
+                self._stacks[number] = os.dup(descriptors[-1])
         except BaseException:
             self.engine.bury(number)
             raise
