@@ -61,9 +61,7 @@ ProcessWorker::ProcessWorker(std::uint64_t number, int file)
       memory(file, worker_memory_size),
       tasks(memory.start() == nullptr ? nullptr : &words()->tasks, memory.start() + words_size),
       results(memory.start() == nullptr ? nullptr : &words()->results,
-              memory.start() + words_size + ring_capacity) {
-  if (memory.start() != nullptr) memory.keep_from_children();
-}
+              memory.start() + words_size + ring_capacity) {}
 
 void ProcessWorker::close_ends() {
   close_one(life);
@@ -93,7 +91,6 @@ bool ProcessEngine::init(PyObject* make_pickler, bool reuse) {
     PyErr_SetFromErrno(PyExc_OSError);
     return false;
   }
-  memory_->keep_from_children();
   return true;
 }
 

@@ -62,7 +62,8 @@ struct WorkerWords {
 constexpr std::size_t words_size = 4096;
 constexpr std::size_t worker_memory_size = words_size + 2 * ring_capacity;
 
-// A mapping of memory that processes share. Empty where it could not be mapped: errno says why.
+// A mapping of memory that processes share. A forked child has it too, and unmaps its own. Empty
+// where it could not be mapped: errno says why.
 class SharedMemory {
  public:
   SharedMemory() = default;
@@ -76,8 +77,6 @@ class SharedMemory {
     if (start_ != nullptr) ::munmap(start_, size_);
   }
   [[nodiscard]] char* start() const { return start_; }
-  // A forked child has no business in it.
-  void keep_from_children() const { ::madvise(start_, size_, MADV_DONTFORK); }
 
  private:
   char* start_ = nullptr;
