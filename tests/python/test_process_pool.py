@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -22,7 +21,7 @@ from typing import Any
 import pytest
 
 import pool_calls
-from test_process_pool_double import LONG, wait_for_file
+from test_process_pool_double import LONG, wait_for_file, wait_until
 from unirun.errors import TaskTimeout, UnirunError, WorkerCrashed
 from unirun.executors.processes import ProcessPoolExecutor
 
@@ -44,14 +43,6 @@ def make_pool() -> Iterator[MakePool]:
     yield make
     for pool in pools:
         pool.shutdown()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Until it holds; it is looked at now and then."""
-    until = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < until, f"not in {LONG} s"
-        time.sleep(0.005)
 
 
 def is_gone(pid: int) -> bool:

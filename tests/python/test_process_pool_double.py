@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -50,6 +51,14 @@ def wait_for_file(path: Path) -> str:
             return text
         started.wait(0.01)
     raise AssertionError(f"{path} was not written in {LONG} s")
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Until it holds; it is looked at now and then."""
+    until = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < until, f"not in {LONG} s"
+        time.sleep(0.005)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +212,7 @@ def test_shutdown_cancels_what_is_queued_where_told_to(make_pool: MakePool, tmp_
     queued = [pool.submit(pool_calls.identity, number) for number in range(50)]
     wait_for_file(tmp_path / "pid")
     pool.shutdown(wait=False, cancel_futures=True)
+    wait_until(queued[-1].cancelled)  # By the manager, a moment later.
     (tmp_path / "gate").touch()
     assert isinstance(running.result(LONG), int)
     for future in queued:
