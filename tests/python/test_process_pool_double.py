@@ -377,7 +377,7 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_end_of_a_program(name: str) -> None:
-    """Both print the same, nothing to stderr, and end by themselves."""
+    """Both print the same and end by themselves; ours says nothing else (3.11's own may, when dropped)."""
     import textwrap
 
     outcomes = []
@@ -388,5 +388,5 @@ def test_the_end_of_a_program(name: str) -> None:
             [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=2 * LONG
         )
         outcomes.append((ended.returncode, ended.stdout, ended.stderr))
-    assert outcomes[0] == outcomes[1]
-    assert outcomes[1][0] == 0 and outcomes[1][1]
+    assert outcomes[0][:2] == outcomes[1][:2]
+    assert outcomes[1][0] == 0 and outcomes[1][1] and not outcomes[1][2]
