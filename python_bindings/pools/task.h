@@ -8,7 +8,6 @@
 #include "python_bindings/python.h"
 // Python.h first.
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -77,13 +76,13 @@ struct Task {
   }
 };
 
-// First in, first out. Its length may be read without the lock.
+// First in, first out.
 class TaskQueue {
  public:
   void push(Task* task) {
     (last_ == nullptr ? first_ : last_->next) = task;
     last_ = task;
-    length_.store(size() + 1, std::memory_order_seq_cst);
+    ++length_;
   }
   [[nodiscard]] Task* pop() {
     Task* const task = first_;
@@ -91,7 +90,7 @@ class TaskQueue {
     first_ = task->next;
     if (first_ == nullptr) last_ = nullptr;
     task->next = nullptr;
-    length_.store(size() - 1, std::memory_order_relaxed);
+    --length_;
     return task;
   }
   // Takes this one out, wherever it stands. False: it is not here.
@@ -100,21 +99,19 @@ class TaskQueue {
       if (*at != task) continue;
       *at = task->next;
       if (last_ == task) last_ = before;
-      length_.store(size() - 1, std::memory_order_relaxed);
+      --length_;
       return true;
     }
     return false;
   }
   [[nodiscard]] bool is_empty() const { return first_ == nullptr; }
-  [[nodiscard]] std::size_t size() const { return length_.load(std::memory_order_relaxed); }
-  // Ordered against the state of a sleeping worker.
-  [[nodiscard]] bool has_some() const { return length_.load(std::memory_order_seq_cst) > 0; }
+  [[nodiscard]] std::size_t size() const { return length_; }
   [[nodiscard]] const Task* first() const { return first_; }
 
  private:
   Task* first_ = nullptr;
   Task* last_ = nullptr;
-  std::atomic<std::size_t> length_{0};
+  std::size_t length_ = 0;
 };
 
 }  // namespace unirun::bindings

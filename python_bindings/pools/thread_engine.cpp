@@ -1,10 +1,7 @@
 #include "python_bindings/pools/thread_engine.h"
 
-#include <sys/prctl.h>
-
 #include <array>
 #include <new>
-#include <optional>
 
 #include "framework/clock.h"
 #include "python_bindings/exception.h"
@@ -13,11 +10,6 @@
 namespace unirun::bindings {
 namespace {
 
-// How long a worker sleeps lightly, one after the other.
-constexpr std::array light_sleeps{std::chrono::microseconds(20), std::chrono::microseconds(40),
-                                  std::chrono::microseconds(80), std::chrono::microseconds(160)};
-// As many may wait for a worker that sleeps lightly.
-constexpr std::size_t most_owed = 64;
 // So many tasks are run before others are let at the GIL, if none of them lets go of it.
 constexpr unsigned tasks_per_hold = 256;
 
@@ -28,29 +20,18 @@ PyObject* object_of(ThreadEngine* engine) { return reinterpret_cast<PyObject*>(e
 
 void park(ThreadEngine* engine, Worker& worker) {
   worker.called.store(0, std::memory_order_relaxed);
-  worker.light.store(true, std::memory_order_relaxed);
-  worker.parked = true;
   worker.below = engine->parked;
-  worker.above = nullptr;
-  if (worker.below != nullptr) worker.below->above = &worker;
   engine->parked = &worker;
   ++engine->idle;
-}
-
-void unpark(ThreadEngine* engine, Worker& worker) {
-  (worker.above != nullptr ? worker.above->below : engine->parked) = worker.below;
-  if (worker.below != nullptr) worker.below->above = worker.above;
-  worker.parked = false;
-  --engine->idle;
 }
 
 // Wakes the one that went to sleep last, which is the least asleep.
 void call_worker(ThreadEngine* engine, Wakes& wakes) {
   Worker* const worker = engine->parked;
-  unpark(engine, *worker);
+  engine->parked = worker->below;
+  --engine->idle;
   ++engine->searching;
-  engine->owed = false;
-  worker->called.store(1, std::memory_order_seq_cst);
+  worker->called.store(1, std::memory_order_release);
   wakes.add(worker->called);
 }
 
@@ -58,34 +39,7 @@ void call_all(ThreadEngine* engine, Wakes& wakes) {
   while (engine->parked != nullptr) call_worker(engine, wakes);
 }
 
-// A task is queued, and nobody may be on the way to it.
-void see_to_it(ThreadEngine* engine, bool may_owe, Wakes& wakes) {
-  if (engine->searching > 0 || engine->parked == nullptr) return;
-  if (may_owe && engine->queue.size() < most_owed &&
-      engine->parked->light.load(std::memory_order_seq_cst)) {
-    engine->owed = true;
-  } else {
-    call_worker(engine, wakes);
-  }
-}
-
 // ---- The worker ----
-
-// Without the GIL: until it is called, or sees a task by itself.
-void sleep_until_called(const ThreadEngine* engine, Worker& worker) {
-  const SystemClock clock;
-  for (const auto nap : light_sleeps) {
-    const Instant end = clock.now() + nap;
-    while (futex_wait(worker.called, 0, &end) != ETIMEDOUT) {
-      if (worker.called.load(std::memory_order_acquire) != 0) return;
-    }
-    if (engine->queue.has_some()) return;
-  }
-  worker.light.store(false, std::memory_order_seq_cst);
-  // From now on whoever submits calls; who did so before has left something to be seen.
-  while (worker.called.load(std::memory_order_seq_cst) == 0 && !engine->queue.has_some())
-    futex_wait(worker.called, 0, nullptr);
-}
 
 // Counts a task that is over; `began`: the epoch where it was not timed.
 void count_task(ThreadEngine* engine, std::uint64_t Statistics::*outcome, const Task* task,
@@ -167,16 +121,6 @@ bool lie_down(ThreadEngine* engine, Worker& worker) {
   return true;
 }
 
-// True: it was called, or comes by itself.
-void get_up(ThreadEngine* engine, Worker& worker, bool& searches) {
-  const ObjectLock lock(object_of(engine));
-  searches = !worker.parked;
-  if (worker.parked) {
-    unpark(engine, worker);
-    engine->owed = false;
-  }
-}
-
 bool is_over(ThreadEngine* engine) {
   const ObjectLock lock(object_of(engine));
   if (!engine->queue.is_empty() || (!engine->closed && !engine->exiting)) return false;
@@ -187,8 +131,6 @@ bool is_over(ThreadEngine* engine) {
 // work(): what a thread of the pool does, until it is closed and empty.
 PyObject* engine_work(PyObject* self, PyObject* /*unused*/) {
   ThreadEngine* const engine = cast(self);
-  // Its naps are short; the kernel's usual slack of 50 us would double them.
-  ::prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
   Worker worker;
   Wakes wakes;
   bool searches = true;
@@ -197,22 +139,16 @@ PyObject* engine_work(PyObject* self, PyObject* /*unused*/) {
     if (!lie_down(engine, worker)) continue;
     without_gil([&] {
       wakes.ring();
-      sleep_until_called(engine, worker);
+      while (worker.called.load(std::memory_order_acquire) == 0)
+        futex_wait(worker.called, 0, nullptr);
       return 0;
     });
-    get_up(engine, worker, searches);
+    searches = true;
   } while (!is_over(engine));
   Py_RETURN_NONE;
 }
 
 // ---- What others ask of it ----
-
-void before_wait(Completer* completer, Wakes& wakes) {
-  auto* const engine = reinterpret_cast<ThreadEngine*>(completer);
-  const ObjectLock lock(object_of(engine));
-  if (engine->owed && engine->parked != nullptr && engine->searching == 0)
-    call_worker(engine, wakes);
-}
 
 void future_cancelled(Completer* completer) {
   auto* const engine = reinterpret_cast<ThreadEngine*>(completer);
@@ -292,7 +228,6 @@ PyObject* engine_forget(PyObject* self, PyObject* threads) {
   engine->parked = nullptr;
   engine->idle = engine->searching = 0;
   engine->threads = engine->running = left;
-  engine->owed = false;
   engine->stale = 0;
   while (Task* const task = engine->queue.pop()) Task::destroy(task);
   engine->statistics = Statistics{};
@@ -300,10 +235,12 @@ PyObject* engine_forget(PyObject* self, PyObject* threads) {
 }
 
 PyObject* engine_qsize(PyObject* self, PyObject* /*unused*/) {
+  const ObjectLock lock(self);
   return PyLong_FromSize_t(cast(self)->queue.size());
 }
 
 PyObject* engine_empty(PyObject* self, PyObject* /*unused*/) {
+  const ObjectLock lock(self);
   return PyBool_FromLong(cast(self)->queue.size() == 0 ? 1 : 0);
 }
 
@@ -395,7 +332,6 @@ ThreadEngine* make_thread_engine(const ModuleState& state, std::size_t limit) {
   PyObject* const object = state.thread_engine->tp_alloc(state.thread_engine, 0);
   if (object == nullptr) return nullptr;
   ThreadEngine* const engine = cast(object);
-  engine->completer.before_wait = before_wait;
   engine->completer.cancelled = future_cancelled;
   new (&engine->queue) TaskQueue;
   new (&engine->statistics) Statistics;
@@ -415,8 +351,7 @@ bool push_task(ThreadEngine* engine, Task* task, Wakes& wakes) {
     ++engine->searching;
     return true;
   }
-  // A loop does not say when it goes to sleep.
-  see_to_it(engine, !task->promise.is_errand(), wakes);
+  if (engine->searching == 0 && engine->parked != nullptr) call_worker(engine, wakes);
   return false;
 }
 

@@ -5,10 +5,8 @@
 // worker, which calls the next when it finds more than its own task: so a burst costs a wake or
 // two, and a task that blocks holds nobody up.
 //
-// Waking is put off where that is safe. A worker that has just run out of tasks sleeps lightly: it
-// looks by itself, after 20 us and then ever later, whether there is something to do. While it
-// does, submit() does not wake it; result() does, once the GIL is released, which saves both sides
-// a switch. When nothing has come for a while it sleeps soundly, and has to be woken at once.
+// Nobody sleeps with a deadline: on a virtual machine a timer that is armed and taken back for each
+// task costs more than the task.
 //
 // Thread: with the GIL (or, where there is none, the object's lock), but for what is atomic.
 
@@ -31,10 +29,7 @@ namespace unirun::bindings {
 // A thread in work(), on its own stack.
 struct Worker {
   std::atomic<std::uint32_t> called{0};  // Set once it is to wake; it sleeps on this word.
-  std::atomic<bool> light{true};         // It looks for tasks by itself, soon.
-  bool parked = false;
-  Worker* above = nullptr;  // Among the parked.
-  Worker* below = nullptr;
+  Worker* below = nullptr;               // Among the parked.
 };
 
 struct ThreadEngine {
@@ -48,7 +43,6 @@ struct ThreadEngine {
   std::size_t limit;
   std::size_t running;  // Tasks.
   std::size_t stale;    // Tasks that were cancelled and still stand in the queue.
-  bool owed;            // A wake was put off.
   bool closed;          // No more submissions: shut down, or the executor is gone.
   bool exiting;         // The interpreter ends.
   Statistics statistics;
