@@ -5,8 +5,8 @@
 
 #pragma once
 
-#include "python_bindings/python.h"
 #include "python_bindings/loop/turns.h"
+#include "python_bindings/python.h"
 
 namespace unirun::bindings {
 
