@@ -41,7 +41,7 @@ class ThreadPoolExecutor(_pools.NativeThreadPool, _standard.ThreadPoolExecutor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
     ) -> None:
-        _standard.ThreadPoolExecutor.__init__(self, max_workers, thread_name_prefix, initializer, initargs)
+        super().__init__(max_workers, thread_name_prefix, initializer, initargs)
         self._initialize = (initializer, initargs)
         self._engine = self._work_queue = self.open_engine(self._max_workers)
         self._numbers = count()
@@ -107,7 +107,7 @@ class ThreadPoolExecutor(_pools.NativeThreadPool, _standard.ThreadPoolExecutor):
         All calls are queued at once. ``timeout`` in seconds counts from now, for all of them; `TimeoutError` then.
         """
         if more or type(self).submit is not ThreadPoolExecutor.submit:  # buffersize, and who has a submit of their own.
-            return _standard.ThreadPoolExecutor.map(self, fn, *iterables, timeout=timeout, chunksize=chunksize, **more)
+            return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize, **more)
         return _results(self.submit_all(fn, zip(*iterables, strict=False), timeout))
 
     def _statistics(self) -> dict[str, Any]:
