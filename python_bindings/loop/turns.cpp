@@ -248,13 +248,13 @@ bool Turns::call_for(const LoopOccupant* occupant, PyObject* handle) {
   called_for_ = occupant;
   const bool fine = call_plain(handle);
   called_for_ = nullptr;
-  if (std::exchange(struck_, false)) PyThreadState_SetAsyncExc(thread_, nullptr);
+  if (std::exchange(struck_, false)) raise_in_thread(thread_, nullptr);
   return fine;
 }
 
 void Turns::strike(PyObject* exception) {
   struck_ = true;
-  PyThreadState_SetAsyncExc(thread_, exception);
+  raise_in_thread(thread_, exception);
 }
 
 bool Turns::call_plain(PyObject* handle) {

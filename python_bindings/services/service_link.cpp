@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "host/json_text.h"
+#include "python_bindings/exception.h"
 #include "python_bindings/gil.h"
 #include "python_bindings/services/attendant.h"
 #include "python_bindings/services/python_life.h"
@@ -31,13 +32,13 @@ void RunningThread::enter() {
 
 void RunningThread::leave() {
   is_inside_ = false;
-  PyThreadState_SetAsyncExc(id_, nullptr);
+  raise_in_thread(id_, nullptr);
 }
 
 void RunningThread::strike() const {
   if (!is_inside_) return;
   const py::object cancelled = py::module_::import("unirun.cancellation").attr("Cancelled");
-  PyThreadState_SetAsyncExc(id_, cancelled.ptr());
+  raise_in_thread(id_, cancelled.ptr());
 }
 
 void RunningThread::interrupt() const {

@@ -202,6 +202,26 @@ def test_an_interruption_strikes_nothing_but_the_service(make_host: Make) -> Non
         assert event.reason.exception is None
 
 
+def test_who_starts_threads_is_interrupted_and_not_the_thread_that_is_being_started(make_host: Make) -> None:
+    gc.collect()  # As above.
+    host, recorder = make_host(child("starts_threads", "thread"), max_restarts=10_000)
+    with host:
+        for life in range(1, 31):
+            recorder.wait_for(events.ServiceStarted, "tree/one", life)
+            host.service("tree/one").kill()
+            assert recorder.wait_for(events.ServiceExited, "tree/one", life).reason.kind == "killed"
+
+
+def test_who_starts_threads_on_the_loop_loses_it_and_no_thread_is_lost(make_host: Make) -> None:
+    gc.collect()  # As above.
+    lag = {"kind": "loop_lag", "timeout": 0.1}
+    host, recorder = make_host(child("starts_threads_on_the_loop", "async", liveness=lag), max_restarts=10_000)
+    with host:
+        for life in range(1, 6):
+            assert recorder.wait_for(events.ServiceExited, "tree/one", life).reason.kind == "liveness_timeout"
+        assert recorder.wait_for(events.ServiceStarted, "tree/one", 6)
+
+
 def test_a_thread_that_ignores_both_is_stuck_and_left(make_host: Make) -> None:
     release = threading.Event()
 

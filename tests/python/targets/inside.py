@@ -126,3 +126,17 @@ async def leaves_a_task(context):
     context.task = asyncio.create_task(asyncio.sleep(3600), name="left behind")
     context.ready()
     await asyncio.sleep(3600)
+
+
+def starts_threads(context):
+    context.ready()
+    while True:
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+
+
+async def starts_threads_on_the_loop(context):
+    context.ready()
+    await asyncio.sleep(0)
+    starts_threads(context)
