@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
+    from unirun._current_service import Owner
     from unirun.config import Mode
     from unirun.metrics import Metrics
     from unirun.progress import Progress
-    from unirun.service import ServiceContext
 
 Flavor: TypeAlias = Literal["auto", "threads", "processes", "interpreters", "none"]
 RunFlavor: TypeAlias = Flavor
@@ -94,7 +94,7 @@ class Run:
         self._name = name
         self._config = config
         self._trace_to = trace
-        self._service: ServiceContext | None = None
+        self._service: Owner | None = None
         self._lease: ExecutorLease | None = None
         self._statistics: Callable[[], Mapping[str, Any]] | None = None
         self.trace = trace if isinstance(trace, DecisionTrace) else None
@@ -165,7 +165,7 @@ class Run:
 
     # ---- Opening and closing ----
 
-    def belonging_to(self, service: ServiceContext) -> Run:
+    def belonging_to(self, service: Owner) -> Run:
         """This scope, which belongs to ``service`` wherever it is opened."""
         self._service = service
         return self

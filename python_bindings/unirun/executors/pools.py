@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from multiprocessing.context import BaseContext
 
+    from unirun._current_service import Owner
     from unirun.config import RuntimeConfig
-    from unirun.service import ServiceContext
 
 Kind: TypeAlias = Literal["thread", "process", "subinterpreter"]
 
@@ -39,7 +39,7 @@ class NewPool(NamedTuple):
 
 
 def new_pool(
-    kind: Kind, max_workers: int | None, name: str, config: RuntimeConfig, service: ServiceContext | None = None
+    kind: Kind, max_workers: int | None, name: str, config: RuntimeConfig, service: Owner | None = None
 ) -> NewPool:
     """A pool that is the caller's to shut down; what runs in it belongs to ``service``, if there is one.
 
@@ -59,7 +59,7 @@ def new_pool(
 
 
 def _made(
-    path: str, kind: Kind, max_workers: int | None, name: str, config: RuntimeConfig, service: ServiceContext | None
+    path: str, kind: Kind, max_workers: int | None, name: str, config: RuntimeConfig, service: Owner | None
 ) -> Executor:
     module, _, class_name = path.partition(":")
     make: Any = getattr(import_module(module), class_name)
@@ -77,7 +77,7 @@ def _made(
     return pool
 
 
-def _naming(name: str, service: ServiceContext | None) -> dict[str, Any]:
+def _naming(name: str, service: Owner | None) -> dict[str, Any]:
     if service is None:
         return {}
     from unirun._service_pools import name_process
@@ -85,7 +85,7 @@ def _naming(name: str, service: ServiceContext | None) -> dict[str, Any]:
     return {"initializer": name_process, "initargs": (name,)}
 
 
-def _belonging(service: ServiceContext | None) -> dict[str, Any]:
+def _belonging(service: Owner | None) -> dict[str, Any]:
     if service is None or _current_service.is_process(service):
         return {}
     return {"initializer": _current_service.enter, "initargs": (service,)}
