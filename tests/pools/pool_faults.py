@@ -311,7 +311,9 @@ def fork_while_busy_leaves_both_sides_whole(scene: Scene) -> Outcome:
         busy = pool.submit(tasks.tell_pid_and_wait, scene.file("busy"), scene.file("go"))
         waiting = [pool.submit(tasks.same, value) for value in range(50)]
         tasks.await_file(scene.file("busy"))
-        child = os.fork()
+        # A thread of the standard pool may hold this lock, which would then be nobody's in the child.
+        with pool._shutdown_lock:  # type: ignore[attr-defined]
+            child = os.fork()
         if child == 0:
             # A pool of its own, and an end with all exit handlers; multiprocessing has its own words there.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
