@@ -233,21 +233,29 @@ Reference completer_of(Future* future) {
   return Reference::borrow(reinterpret_cast<PyObject*>(future->completer));
 }
 
-// Sleeps on the state word until it may be done. 0, or -1 with an exception set.
+// Until it may be done: awake where the completer is about to do it, then asleep on the state word.
+void sleep_on_word(Future* future, Completer* completer, const Instant* deadline) {
+  if (completer != nullptr) {
+    Rendezvous& rendezvous = completer->rendezvous;
+    rendezvous.let_go();
+    if (rendezvous.look(Side::caller, [future] { return is_done(future); })) return;
+  }
+  while (!is_done(future)) {
+    const std::uint32_t before = future->word.fetch_or(waited_for, std::memory_order_acq_rel);
+    if ((before & state_bits) >= static_cast<std::uint32_t>(FutureState::cancelled)) return;
+    if (futex_wait(future->word, before | waited_for, deadline) != 0) return;
+  }
+}
+
+// 0, or -1 with an exception set.
 int wait_on_word(Future* future, Completer* completer, const Instant* deadline) {
-  const std::uint32_t before = future->word.fetch_or(waited_for, std::memory_order_acq_rel);
-  if ((before & state_bits) >= static_cast<std::uint32_t>(FutureState::cancelled)) return 0;
   Wakes wakes;
   if (completer != nullptr && completer->before_wait != nullptr)
     completer->before_wait(completer, wakes);
   without_gil([&] {
     wakes.ring();
-    for (;;) {
-      const std::uint32_t now = future->word.load(std::memory_order_acquire);
-      if ((now & state_bits) >= static_cast<std::uint32_t>(FutureState::cancelled)) return 0;
-      if ((now & waited_for) == 0) future->word.fetch_or(waited_for, std::memory_order_acq_rel);
-      if (futex_wait(future->word, now | waited_for, deadline) != 0) return 0;
-    }
+    sleep_on_word(future, completer, deadline);
+    return 0;
   });
   return is_done(future) ? 0 : PyErr_CheckSignals();
 }

@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "framework/time.h"
+#include "python_bindings/pools/rendezvous.h"
 #include "python_bindings/pools/wakes.h"
 
 namespace unirun::bindings {
@@ -45,6 +46,8 @@ struct Completer {
   int (*wait)(Completer*, Future*, const Instant* deadline);
   // One of its futures was cancelled before it began. May be null.
   void (*cancelled)(Completer*);
+  // Where who waits for a future meets the workers. Zero is a new one.
+  Rendezvous rendezvous;
 };
 
 struct Future {

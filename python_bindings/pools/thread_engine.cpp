@@ -16,29 +16,6 @@ constexpr unsigned tasks_per_hold = 256;
 ThreadEngine* cast(PyObject* object) { return reinterpret_cast<ThreadEngine*>(object); }
 PyObject* object_of(ThreadEngine* engine) { return reinterpret_cast<PyObject*>(engine); }
 
-// ---- Who sleeps ----
-
-void park(ThreadEngine* engine, Worker& worker) {
-  worker.called.store(0, std::memory_order_relaxed);
-  worker.below = engine->parked;
-  engine->parked = &worker;
-  ++engine->idle;
-}
-
-// Wakes the one that went to sleep last, which is the least asleep.
-void call_worker(ThreadEngine* engine, Wakes& wakes) {
-  Worker* const worker = engine->parked;
-  engine->parked = worker->below;
-  --engine->idle;
-  ++engine->searching;
-  worker->called.store(1, std::memory_order_release);
-  wakes.add(worker->called);
-}
-
-void call_all(ThreadEngine* engine, Wakes& wakes) {
-  while (engine->parked != nullptr) call_worker(engine, wakes);
-}
-
 // ---- The worker ----
 
 // Counts a task that is over; `began`: the epoch where it was not timed.
@@ -88,14 +65,13 @@ void run_task(ThreadEngine* engine, Task* task, Wakes& wakes) {
 Task* take_task(ThreadEngine* engine, bool& searches, Wakes& wakes) {
   const ObjectLock lock(object_of(engine));
   Task* const task = engine->queue.pop();
-  if (searches) --engine->searching;
+  if (searches) engine->sleepers.end_search();
   searches = false;
   if (task == nullptr) return nullptr;
   ++engine->running;
   engine->statistics.tell_change();
   // The task may block, and nobody else may come before it ends.
-  if (!engine->queue.is_empty() && engine->searching == 0 && engine->parked != nullptr)
-    call_worker(engine, wakes);
+  if (!engine->queue.is_empty()) engine->sleepers.call_if_needed(wakes);
   return task;
 }
 
@@ -112,12 +88,12 @@ void drain(ThreadEngine* engine, bool& searches, Wakes& wakes) {
   }
 }
 
-// Parks the worker, if it is to stay. True: it sleeps now.
-bool lie_down(ThreadEngine* engine, Worker& worker) {
+// Parks the worker, if it is to stay. True: it is to sleep now.
+bool lie_down(ThreadEngine* engine, Sleeper& sleeper) {
   const ObjectLock lock(object_of(engine));
   if (!engine->queue.is_empty()) return false;
   if (engine->closed || engine->exiting) return false;
-  park(engine, worker);
+  engine->sleepers.park(sleeper);
   return true;
 }
 
@@ -131,18 +107,21 @@ bool is_over(ThreadEngine* engine) {
 // work(): what a thread of the pool does, until it is closed and empty.
 PyObject* engine_work(PyObject* self, PyObject* /*unused*/) {
   ThreadEngine* const engine = cast(self);
-  Worker worker;
+  Rendezvous& rendezvous = engine->completer.rendezvous;
+  Sleeper sleeper;
   Wakes wakes;
   bool searches = true;
   do {
+    rendezvous.appear(Side::worker);
     drain(engine, searches, wakes);
-    if (!lie_down(engine, worker)) continue;
+    if (!lie_down(engine, sleeper)) continue;
     without_gil([&] {
+      rendezvous.let_go();
       wakes.ring();
-      while (worker.called.load(std::memory_order_acquire) == 0)
-        futex_wait(worker.called, 0, nullptr);
+      sleeper.sleep(rendezvous);
       return 0;
     });
+    rendezvous.hold();
     searches = true;
   } while (!is_over(engine));
   Py_RETURN_NONE;
@@ -168,7 +147,7 @@ PyObject* engine_put(PyObject* self, PyObject* /*unused*/) {
   Wakes wakes;
   const ObjectLock lock(self);
   cast(self)->exiting = true;
-  call_all(cast(self), wakes);
+  cast(self)->sleepers.call_all(wakes);
   Py_RETURN_NONE;
 }
 
@@ -215,7 +194,7 @@ PyObject* engine_take(PyObject* self, PyObject* make) {
 PyObject* engine_leave(PyObject* self, PyObject* /*unused*/) {
   const ObjectLock lock(self);
   --cast(self)->threads;
-  --cast(self)->searching;
+  cast(self)->sleepers.end_search();
   Py_RETURN_NONE;
 }
 
@@ -225,8 +204,8 @@ PyObject* engine_forget(PyObject* self, PyObject* threads) {
   ThreadEngine* const engine = cast(self);
   const std::size_t left = PyLong_AsSize_t(threads);
   if (PyErr_Occurred() != nullptr) return nullptr;
-  engine->parked = nullptr;
-  engine->idle = engine->searching = 0;
+  engine->sleepers = Sleepers{};
+  engine->completer.rendezvous.forget();
   engine->threads = engine->running = left;
   engine->stale = 0;
   while (Task* const task = engine->queue.pop()) Task::destroy(task);
@@ -334,6 +313,7 @@ ThreadEngine* make_thread_engine(const ModuleState& state, std::size_t limit) {
   ThreadEngine* const engine = cast(object);
   engine->completer.cancelled = future_cancelled;
   new (&engine->queue) TaskQueue;
+  new (&engine->sleepers) Sleepers;
   new (&engine->statistics) Statistics;
   engine->future_class = reinterpret_cast<PyTypeObject*>(Py_NewRef(state.future_class));
   engine->limit = limit;
@@ -346,12 +326,15 @@ bool push_task(ThreadEngine* engine, Task* task, Wakes& wakes) {
   if (statistics.times_next(engine->queue.size())) task->queued_at = SystemClock().now();
   statistics.count(&Statistics::submitted);
   engine->queue.push(task);
-  if (engine->queue.size() > engine->idle + engine->searching && engine->threads < engine->limit) {
+  Sleepers& sleepers = engine->sleepers;
+  if (engine->queue.size() > sleepers.idle() + sleepers.searching() &&
+      engine->threads < engine->limit) {
     ++engine->threads;
-    ++engine->searching;
+    sleepers.begin_search();
     return true;
   }
-  if (engine->searching == 0 && engine->parked != nullptr) call_worker(engine, wakes);
+  engine->completer.rendezvous.hold();
+  sleepers.call_if_needed(wakes);
   return false;
 }
 
@@ -363,7 +346,7 @@ bool take_back(ThreadEngine* engine, const Task* task) {
 void close_engine(ThreadEngine* engine, Wakes& wakes) {
   const ObjectLock lock(object_of(engine));
   engine->closed = true;
-  call_all(engine, wakes);
+  engine->sleepers.call_all(wakes);
 }
 
 }  // namespace unirun::bindings

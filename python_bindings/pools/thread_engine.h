@@ -5,9 +5,6 @@
 // worker, which calls the next when it finds more than its own task: so a burst costs a wake or
 // two, and a task that blocks holds nobody up.
 //
-// Nobody sleeps with a deadline: on a virtual machine a timer that is armed and taken back for each
-// task costs more than the task.
-//
 // Thread: with the GIL (or, where there is none, the object's lock), but for what is atomic.
 
 #pragma once
@@ -15,31 +12,22 @@
 #include "python_bindings/pools/module_state.h"
 // Python.h first.
 
-#include <atomic>
 #include <cstddef>
-#include <cstdint>
 
 #include "python_bindings/pools/future.h"
+#include "python_bindings/pools/sleepers.h"
 #include "python_bindings/pools/statistics.h"
 #include "python_bindings/pools/task.h"
 #include "python_bindings/pools/wakes.h"
 
 namespace unirun::bindings {
 
-// A thread in work(), on its own stack.
-struct Worker {
-  std::atomic<std::uint32_t> called{0};  // Set once it is to wake; it sleeps on this word.
-  Worker* below = nullptr;               // Among the parked.
-};
-
 struct ThreadEngine {
   Completer completer;
   PyTypeObject* future_class;
   TaskQueue queue;
-  Worker* parked;         // Who went to sleep last: the one to be woken first.
-  std::size_t idle;       // How many are parked.
-  std::size_t searching;  // Called or started, and without a task yet.
-  std::size_t threads;    // In work(), or on their way there.
+  Sleepers sleepers;
+  std::size_t threads;  // In work(), or on their way there.
   std::size_t limit;
   std::size_t running;  // Tasks.
   std::size_t stale;    // Tasks that were cancelled and still stand in the queue.

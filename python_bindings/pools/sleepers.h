@@ -1,0 +1,98 @@
+// Sleepers: the workers of an engine that have nothing to do, and how they are called.
+//
+// A worker that has found no task parks itself, with the engine's lock, lets go of the lock, and
+// sleeps until it is called. Nobody sleeps with a deadline: on a virtual machine a timer that is
+// armed and taken back for each task costs more than the task.
+//
+// Thread: with the engine's lock (for threads the GIL), but for Sleeper::sleep().
+
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "python_bindings/pools/futex.h"
+#include "python_bindings/pools/rendezvous.h"
+#include "python_bindings/pools/wakes.h"
+
+namespace unirun::bindings {
+
+// One worker.
+class Sleeper {
+ public:
+  [[nodiscard]] bool is_parked() const { return word_.load(std::memory_order_relaxed) != called; }
+
+  // Until it is called: awake for a moment, where that pays, then asleep. `before` is called once,
+  // first. REQUIRES: the GIL is not held.
+  void sleep(Rendezvous& rendezvous) {
+    const auto is_called = [this] { return word_.load(std::memory_order_acquire) == called; };
+    if (is_called() || rendezvous.look(Side::worker, is_called)) return;
+    std::uint32_t awake = looks;
+    word_.compare_exchange_strong(awake, sleeps, std::memory_order_acq_rel);
+    while (!is_called()) futex_wait(word_, sleeps, nullptr);
+  }
+
+ private:
+  friend class Sleepers;
+  enum State : std::uint32_t { called, looks, sleeps };
+
+  std::atomic<std::uint32_t> word_{called};
+  Sleeper* below_ = nullptr;
+};
+
+class Sleepers {
+ public:
+  // On top, to be called first, but for one that is still awake.
+  void park(Sleeper& sleeper) {
+    sleeper.word_.store(Sleeper::looks, std::memory_order_relaxed);
+    const bool awake =
+        top_ != nullptr && top_->word_.load(std::memory_order_relaxed) == Sleeper::looks;
+    Sleeper*& above = awake ? top_->below_ : top_;
+    sleeper.below_ = above;
+    above = &sleeper;
+    ++idle_;
+  }
+
+  // One that would do something else: nobody is to count on it. Nothing, if it was called already.
+  void unpark(Sleeper& sleeper) {
+    for (Sleeper** at = &top_; *at != nullptr; at = &(*at)->below_) {
+      if (*at != &sleeper) continue;
+      *at = sleeper.below_;
+      --idle_;
+      sleeper.word_.store(Sleeper::called, std::memory_order_relaxed);
+      return;
+    }
+  }
+
+  // The one on top, the least asleep. It counts as searching from now on.
+  // REQUIRES: idle() > 0.
+  void call(Wakes& wakes) {
+    Sleeper& sleeper = *top_;
+    top_ = sleeper.below_;
+    --idle_;
+    ++searching_;
+    if (sleeper.word_.exchange(Sleeper::called, std::memory_order_acq_rel) == Sleeper::sleeps)
+      wakes.add(sleeper.word_);
+  }
+  void call_all(Wakes& wakes) {
+    while (top_ != nullptr) call(wakes);
+  }
+  // For a task more: one, unless somebody searches already.
+  void call_if_needed(Wakes& wakes) {
+    if (searching_ == 0 && top_ != nullptr) call(wakes);
+  }
+
+  [[nodiscard]] std::size_t idle() const { return idle_; }
+  // Called or started, and without a task yet.
+  [[nodiscard]] std::size_t searching() const { return searching_; }
+  void begin_search() { ++searching_; }
+  void end_search() { --searching_; }
+
+ private:
+  Sleeper* top_ = nullptr;
+  std::size_t idle_ = 0;
+  std::size_t searching_ = 0;
+};
+
+}  // namespace unirun::bindings
