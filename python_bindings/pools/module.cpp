@@ -103,7 +103,7 @@ int ModuleState::traverse(visitproc visit, void* arg) const {
   Py_VISIT(reinterpret_cast<PyObject*>(loop_bridge));
   Py_VISIT(reinterpret_cast<PyObject*>(map_run));
   Py_VISIT(pickle_writer);
-  Py_VISIT(file_memory);
+  Py_VISIT(buffer_memory);
   Py_VISIT(reinterpret_cast<PyObject*>(interpreter_engine));
   Py_VISIT(reinterpret_cast<PyObject*>(interpreter_worker));
   return 0;
@@ -120,7 +120,7 @@ void ModuleState::clear() {
   Py_CLEAR(loop_bridge);
   Py_CLEAR(map_run);
   Py_CLEAR(pickle_writer);
-  Py_CLEAR(file_memory);
+  Py_CLEAR(buffer_memory);
   Py_CLEAR(interpreter_engine);
   Py_CLEAR(interpreter_worker);
   for (PyObject*& name : state_names) Py_CLEAR(name);

@@ -23,7 +23,7 @@ struct ModuleState {
   PyTypeObject* loop_bridge;      // LoopBridge
   PyTypeObject* map_run;          // MapRun
   PyObject* pickle_writer;        // Types of process_codec.h.
-  PyObject* file_memory;
+  PyObject* buffer_memory;
   PyTypeObject* interpreter_engine;
   PyTypeObject* interpreter_worker;
   std::array<PyObject*, 5> state_names;

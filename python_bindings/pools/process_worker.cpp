@@ -287,7 +287,7 @@ PyObject* work(PyObject* module, PyObject* args) {
   const ModuleState* const state = state_of(module);
   Worker worker(pool_file, worker_file, event, socket, loads, describe);
   if (!worker.is_mapped() || !die_with_pool(life)) return PyErr_SetFromErrno(PyExc_OSError);
-  if (!worker.run(reinterpret_cast<PyTypeObject*>(state->file_memory), make_pickler, reuse != 0))
+  if (!worker.run(reinterpret_cast<PyTypeObject*>(state->buffer_memory), make_pickler, reuse != 0))
     return nullptr;
   Py_RETURN_NONE;
 }

@@ -21,7 +21,7 @@ namespace unirun::bindings {
 enum class FrameKind : std::uint8_t { padding, define, call, stop, result, failure };
 
 // How the payload is written (process_codec.h).
-enum class Encoding : std::uint8_t { none, plain, pickle, file };
+enum class Encoding : std::uint8_t { none, plain, pickle, buffers, file };
 
 // Who has a call: the worker takes it, or the pool takes it back before that.
 enum class Claim : std::uint32_t { open, taken, recalled };
@@ -45,7 +45,7 @@ constexpr std::uint32_t no_function = UINT32_MAX;
 static_assert(sizeof(Frame) % frame_alignment == 0);
 
 constexpr std::size_t ring_capacity = 8U << 20;  // Sparse: what is never used costs nothing.
-constexpr std::size_t largest_frame = ring_capacity / 4;  // What is larger travels as a file.
+constexpr std::size_t largest_frame = ring_capacity / 2;  // What is larger travels as a file.
 
 // The words of one ring, in shared memory.
 struct RingWords {

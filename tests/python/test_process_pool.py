@@ -135,7 +135,7 @@ def test_a_wrong_choice_is_refused_with_the_choices(make_pool: MakePool, members
 # ---- Large values ----
 
 
-@pytest.mark.parametrize("size", [0, 100, 300_000, 5_000_000])
+@pytest.mark.parametrize("size", [0, 100, 40_000, 300_000, 5_000_000])
 def test_a_buffer_comes_back_writable_and_nobody_elses(make_pool: MakePool, size: int) -> None:
     pool = make_pool()
     sent = bytearray(os.urandom(size))
@@ -147,9 +147,10 @@ def test_a_buffer_comes_back_writable_and_nobody_elses(make_pool: MakePool, size
         assert result != sent and again == sent
 
 
-def test_buffers_share_a_message_and_outlive_their_pool(make_pool: MakePool) -> None:
+@pytest.mark.parametrize("count", [7, 20], ids=["in the ring", "in a file"])
+def test_buffers_share_a_message_and_outlive_their_pool(make_pool: MakePool, count: int) -> None:
     pool = make_pool()
-    blocks = [pool_calls.Block(bytes([number]) * 300_001) for number in range(7)]
+    blocks = [pool_calls.Block(bytes([number]) * 300_001) for number in range(count)]
     kept = pool.submit(pool_calls.identity, {"all": blocks, "last": blocks[-1], "text": "x" * 400_000}).result(LONG)
     pool.shutdown()
     assert [block.memory for block in kept["all"]] == [block.memory for block in blocks]
@@ -171,7 +172,7 @@ def test_more_than_a_ring_holds_waits_for_its_turn(make_pool: MakePool) -> None:
 
 def test_many_files_in_flight_leave_no_descriptor(make_pool: MakePool) -> None:
     pool = make_pool(1)
-    block = bytes(3_000_000)
+    block = bytes(6_000_000)
     assert len(pool.submit(pool_calls.identity, block).result(LONG)) == len(block)
     before = len(os.listdir("/proc/self/fd"))
     futures = [pool.submit(pool_calls.identity, block) for _ in range(100)]
