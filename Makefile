@@ -18,6 +18,7 @@ program: setup  ## Builds the program and the Python package into build/dev, and
 	@cmake --preset dev -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON_BIN) $(if $(VERBOSE),,>/dev/null)
 	@cmake --build --preset dev --target unirun unirun-guard _core
 	@echo $(CURDIR)/build/dev/python > $$(echo .venv/lib/python3*/site-packages)/unirun-build.pth
+	@cp python_bindings/unirun-compat.pth $$(echo .venv/lib/python3*/site-packages)/
 	@ln -sf $(CURDIR)/build/dev/bin/unirun .venv/bin/unirun
 
 build: program  ## Builds everything into build/dev

@@ -25,6 +25,7 @@ for python in "${interpreters[@]}"; do
     -DPython_EXECUTABLE="$home/venv/bin/python" >/dev/null
   cmake --build "$home/build" --target unirun unirun-guard _core
   echo "$home/build/python" > "$(echo "$home"/venv/lib/python3*/site-packages)/unirun-build.pth"
+  cp python_bindings/unirun-compat.pth "$(echo "$home"/venv/lib/python3*/site-packages)/"
   ln -sf "$home/build/bin/unirun" "$home/venv/bin/unirun"
   UNIRUN_BINARY=$home/build/bin/unirun "$home/venv/bin/python" -m pytest -q -m "not slow" tests/python
 done

@@ -63,6 +63,12 @@ PyObject* pool_submit(PyObject* self, PyObject* const* args, Py_ssize_t count, P
                     "ThreadPoolExecutor.submit() missing 1 required positional argument: 'fn'");
     return nullptr;
   }
+  if (cast(self)->engine == nullptr) {
+    const Reference standard = Reference::steal(PyObject_GetAttrString(self, "_submit_standard"));
+    return standard
+               ? PyObject_Vectorcall(standard.get(), args, static_cast<std::size_t>(count), names)
+               : nullptr;
+  }
   ThreadEngine* const engine = engine_of(self);
   if (engine == nullptr) return nullptr;
   Future* const future = make_future(engine->future_class, &engine->completer);

@@ -18,7 +18,7 @@ LOGGER = logging.getLogger("unirun.scheduler")
 Reason: TypeAlias = Literal[
     "provided", "nested", "requested", "forced_threads", "forced_process", "pinned", "automation_off",
     "prefers_subinterpreters", "cpu_bound", "cpu_bound_nogil", "io_bound", "thread_mode_gil",
-    "thread_mode_nogil", "free_threaded", "default", "fallback", "engine_fallback",
+    "thread_mode_nogil", "free_threaded", "default", "fallback", "engine_fallback", "downgrade",
 ]  # fmt: skip
 
 REASONS: dict[Reason, str] = {
@@ -39,6 +39,7 @@ REASONS: dict[Reason, str] = {
     "default": "nothing else is known: threads start at once and share everything",
     "fallback": "fell back to threads",
     "engine_fallback": "fell back to the standard library's class",
+    "downgrade": "downgraded to stdlib behaviour",
 }
 """Every reason code, and how it reads in `DecisionTrace.reason`."""
 

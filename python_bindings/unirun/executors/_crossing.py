@@ -23,8 +23,14 @@ if sys.version_info >= (3, 14) and not TYPE_CHECKING:
 
     import _interpreters
 else:
-    from concurrent.futures.thread import BrokenThreadPool
-    from concurrent.futures.thread import ThreadPoolExecutor as Standard
+    from unirun._standard import standard
+
+    if TYPE_CHECKING:
+        from concurrent.futures.thread import BrokenThreadPool
+        from concurrent.futures.thread import ThreadPoolExecutor as Standard
+    else:
+        thread = standard("concurrent.futures.thread")
+        BrokenThreadPool, Standard = thread.BrokenThreadPool, thread.ThreadPoolExecutor
 
     class BrokenInterpreterPool(BrokenThreadPool):
         """An interpreter's initializer failed."""

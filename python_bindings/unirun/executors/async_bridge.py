@@ -32,11 +32,11 @@ async def to_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     if not isinstance(pool, NativeThreadPool):
         return await loop.run_in_executor(pool, partial(copy_context().run, func, *args, **kwargs))
     future: asyncio.Future[T] = loop.create_future()
-    pool.submit_to(_bridge_to(loop), future, func, *args, **kwargs)
+    pool.submit_to(bridge_to(loop), future, func, *args, **kwargs)
     return await future
 
 
-def _bridge_to(loop: asyncio.AbstractEventLoop) -> LoopBridge:
+def bridge_to(loop: asyncio.AbstractEventLoop) -> LoopBridge:
     """The one by which this loop hears from threads; it lives as long as the loop."""
     if (last := getattr(_last, "of", None)) is not None and last[0]() is loop:
         return cast("LoopBridge", last[1])

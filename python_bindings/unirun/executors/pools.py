@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from unirun import _current_service
+from unirun._standard import standard
 from unirun._warn import warn_caller
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ NATIVE: dict[Kind, str] = {
     "subinterpreter": "unirun.executors.interpreters:consented_pool",
 }
 STANDARD: dict[Kind, str] = {
-    "thread": "concurrent.futures:ThreadPoolExecutor",
-    "process": "concurrent.futures:ProcessPoolExecutor",
+    "thread": "concurrent.futures.thread:ThreadPoolExecutor",
+    "process": "concurrent.futures.process:ProcessPoolExecutor",
     "subinterpreter": "concurrent.futures:InterpreterPoolExecutor",  # From 3.14 on.
 }
 CANNOT_START = (OSError, RuntimeError, ImportError, AttributeError)  # Not ValueError, TypeError: the caller's own.
@@ -62,7 +62,7 @@ def _made(
     path: str, kind: Kind, max_workers: int | None, name: str, config: RuntimeConfig, service: Owner | None
 ) -> Executor:
     module, _, class_name = path.partition(":")
-    make: Any = getattr(import_module(module), class_name)
+    make: Any = getattr(standard(module), class_name)
     pool: Executor
     if kind != "process":
         pool = make(max_workers, thread_name_prefix=name, **(_belonging(service) if kind == "thread" else {}))

@@ -19,20 +19,22 @@ import time
 import warnings
 import weakref
 from collections import deque
-from concurrent import futures as _standard
 from concurrent.futures import _base
-from concurrent.futures import process as _process
 from multiprocessing.context import BaseContext
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from unirun import _pools
+from unirun._standard import standard
 from unirun.errors import TaskTimeout, WorkerCrashed
 from unirun.executors import process_worker
 from unirun.executors.process_worker import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import process as _process
+else:
+    _process = standard("concurrent.futures.process")
 
 __all__ = ["ProcessPoolExecutor"]
 
@@ -54,7 +56,7 @@ def _forget_crews() -> None:
 os.register_at_fork(after_in_child=_forget_crews)
 
 
-class ProcessPoolExecutor(_pools.NativeProcessPool, _standard.ProcessPoolExecutor):
+class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor):
     """A `concurrent.futures.ProcessPoolExecutor` whose calls cost a tenth.
 
     The first six arguments are the standard ones. Without ``mp_context`` workers are forked where
@@ -145,7 +147,7 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _standard.ProcessPoolExecuto
         kwargs: dict[str, Any] | None = None,
         *,
         timeout: float | None = None,
-    ) -> _standard.Future[T]:
+    ) -> _base.Future[T]:
         """``submit(fn, *args, **kwargs)``, with a limit of ``timeout`` seconds once it runs.
 
         A call over its time fails with `TaskTimeout`; its worker is ended and replaced.
@@ -179,13 +181,13 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _standard.ProcessPoolExecuto
 
     def _submit_with_care(
         self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any] | None, timeout: float | None = None
-    ) -> _standard.Future[T]:
+    ) -> _base.Future[T]:
         engine = self._engine
         if engine is None:
             if timeout is not None:
                 raise ValueError("timeout needs the native engine, which does not serve max_tasks_per_child")
             return super(_pools.NativeProcessPool, self).submit(fn, *args, **(kwargs or {}))
-        future: _standard.Future[T] | None = None
+        future: _base.Future[T] | None = None
         while future is None:  # None where it was closed meanwhile.
             with self._shutdown_lock:
                 self._refuse_if_closed()

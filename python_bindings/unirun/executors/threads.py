@@ -6,15 +6,19 @@ import os
 import threading
 import weakref
 from concurrent.futures import _base
-from concurrent.futures import thread as _standard
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unirun import _pools
+from unirun._standard import standard
 from unirun.executors import futures as _futures  # noqa: F401  It tells _pools which class futures have.
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+    from concurrent.futures import thread as _standard
+else:
+    _standard = standard("concurrent.futures.thread")
 
 __all__ = ["ThreadPoolExecutor"]
 
@@ -67,6 +71,10 @@ class ThreadPoolExecutor(_pools.NativeThreadPool, _standard.ThreadPoolExecutor):
                 del _standard._threads_queues[thread]  # type: ignore[attr-defined]
                 self._engine.leave()
                 raise
+
+    def _submit_standard(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """submit() of a subclass that opened no engine."""
+        return _standard.ThreadPoolExecutor.submit(self, fn, *args, **kwargs)
 
     def _refuse(self) -> None:
         """Raise what the standard class does when it takes no more work."""

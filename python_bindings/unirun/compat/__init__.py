@@ -1,0 +1,47 @@
+"""`concurrent.futures` and `asyncio` by the same names, on unirun's engines.
+
+    from unirun.compat.concurrent import futures
+    from unirun.compat import asyncio, ThreadPoolExecutor
+
+``UNIRUN_COMPAT_MODE=passthrough`` makes every one of these names the standard library's own object.
+See docs/compat.md.
+"""
+
+from __future__ import annotations
+
+from unirun.compat import _mirror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from concurrent.futures import *
+    from typing import Any
+
+    from unirun.compat import asyncio, concurrent
+    from unirun.compat.loops import run_in_executor, to_thread
+
+    __all__ = ["asyncio", "concurrent", "run_in_executor", "to_thread"]  # And those of concurrent.futures.
+
+PACKAGES = ("asyncio", "concurrent")
+OF_ASYNCIO = ("run_in_executor", "to_thread")
+
+_mirror.begin()
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in PACKAGES:
+        return import_module(f"unirun.compat.{name}")
+    if name in OF_ASYNCIO:
+        return getattr(import_module("unirun.compat.asyncio"), name)
+    if name == "__all__" or not name.startswith("_"):
+        futures = import_module("unirun.compat.concurrent.futures")
+        if name == "__all__":
+            return sorted({*futures.__all__, *PACKAGES, *OF_ASYNCIO})
+        if hasattr(futures, name):
+            return getattr(futures, name)
+    raise AttributeError(f"module 'unirun.compat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})

@@ -1,0 +1,1 @@
+from unirun.compat.concurrent import futures as futures

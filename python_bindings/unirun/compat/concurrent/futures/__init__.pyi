@@ -1,0 +1,4 @@
+from concurrent.futures import *
+
+from unirun.compat.concurrent.futures import process as process
+from unirun.compat.concurrent.futures import thread as thread

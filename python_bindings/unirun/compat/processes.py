@@ -1,0 +1,62 @@
+"""The managed `ProcessPoolExecutor`: the native engine, with the standard class's constructor, sizes and contexts."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING, Any
+
+from unirun._standard import standard
+from unirun.compat.pools import NEEDS_STANDARD, StandIn, decide, passing_for, wants_standard
+from unirun.executors import processes as _native
+from unirun.executors.pools import CANNOT_START
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import process as _standard
+else:
+    _standard = standard("concurrent.futures.process")
+
+__all__ = ["ProcessPoolExecutor"]
+
+
+class ProcessPoolExecutor(_native.ProcessPoolExecutor, metaclass=StandIn):
+    """`concurrent.futures.ProcessPoolExecutor` on the native engine, under any context of `multiprocessing`.
+
+    With ``initializer``, with a context of another kind, and where the engine cannot start, the standard machinery
+    serves it, with a `RuntimeWarning`. With ``max_tasks_per_child`` it does so as well, and there is nothing to say.
+    """
+
+    __module__ = _standard.__name__
+    __stands_for__ = _standard.ProcessPoolExecutor
+
+    @passing_for(_standard.ProcessPoolExecutor.__init__)
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: BaseContext | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+    ) -> None:
+        why = NEEDS_STANDARD if initializer is not None else _about(mp_context)
+        expected = "max_tasks_per_child" if max_tasks_per_child is not None else ""
+        if not expected and wants_standard():
+            expected = "as configured"
+        if not (why or expected):
+            try:  # The default context, whatever it is: the program may count on fork.
+                super().__init__(max_workers, mp_context or multiprocessing.get_context())
+            except CANNOT_START as error:
+                why = f"the native process engine cannot start: {error!r}"
+        if why or expected:
+            _standard.ProcessPoolExecutor.__init__(
+                self, max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child
+            )
+        decide(self, "process", max_workers, why or expected, expected=not why)
+
+
+def _about(context: object) -> str:
+    if context is None or isinstance(context, BaseContext):
+        return ""
+    return "mp_context is not one of multiprocessing's"
