@@ -275,8 +275,17 @@ PyObject* engine_watch(PyObject* self, PyObject* bell) {
   Py_RETURN_NONE;
 }
 
+// resize(limit): at most so many threads from now on; those that there are stay.
+PyObject* engine_resize(PyObject* self, PyObject* limit) {
+  const std::size_t threads = PyLong_AsSize_t(limit);
+  if (PyErr_Occurred() != nullptr) return nullptr;
+  const ObjectLock lock(self);
+  cast(self)->limit = threads;
+  Py_RETURN_NONE;
+}
+
 PyMethodDef* methods() {
-  static std::array<PyMethodDef, 11> table{{
+  static std::array<PyMethodDef, 12> table{{
       {"work", engine_work, METH_NOARGS, nullptr},
       {"close", engine_close, METH_NOARGS, nullptr},
       {"put", engine_put, METH_O, nullptr},
@@ -287,6 +296,7 @@ PyMethodDef* methods() {
       {"empty", engine_empty, METH_NOARGS, nullptr},
       {"statistics", engine_statistics, METH_NOARGS, nullptr},
       {"watch", engine_watch, METH_O, nullptr},
+      {"resize", engine_resize, METH_O, nullptr},
   }};
   return table.data();
 }

@@ -152,8 +152,14 @@ void pool_dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
+// drop_engine(): what is queued is still done; from now on submit() is the standard one.
+PyObject* pool_drop(PyObject* self, PyObject* /*unused*/) {
+  pool_clear(self);
+  Py_RETURN_NONE;
+}
+
 PyMethodDef* methods() {
-  static std::array<PyMethodDef, 5> table{{
+  static std::array<PyMethodDef, 6> table{{
       {"submit", method(pool_submit), METH_FASTCALL | METH_KEYWORDS,
        "submit($self, fn, /, *args, **kwargs)\n--\n\n"
        "Queues fn(*args, **kwargs) for a thread of the pool and returns its Future.\n\n"
@@ -161,6 +167,7 @@ PyMethodDef* methods() {
       {"submit_to", method(pool_submit_to), METH_FASTCALL | METH_KEYWORDS, nullptr},
       {"submit_all", pool_submit_all, METH_VARARGS, nullptr},
       {"open_engine", pool_open, METH_O, nullptr},
+      {"drop_engine", pool_drop, METH_NOARGS, nullptr},
   }};
   return table.data();
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unirun._standard import standard
@@ -20,6 +21,24 @@ __all__ = ["ThreadPoolExecutor"]
 T = TypeVar("T")
 
 
+class _Replaceable:
+    """An attribute of the pool: whoever puts another object in its place gets the standard machinery, which uses it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, pool: ThreadPoolExecutor | None, owner: type) -> Any:
+        if pool is None:
+            raise AttributeError(f"type object {owner.__name__!r} has no attribute {self._name!r}")
+        return vars(pool)[self._name]
+
+    def __set__(self, pool: ThreadPoolExecutor, value: object) -> None:
+        vars(pool)[self._name] = value
+        if pool._engine is not None and value is not pool._engine:
+            pool._drop_engine()
+            decide(pool, "thread", pool._max_workers, f"{self._name} was replaced")
+
+
 class ThreadPoolExecutor(_native.ThreadPoolExecutor, metaclass=StandIn):
     """`concurrent.futures.ThreadPoolExecutor` on the native engine.
 
@@ -29,6 +48,8 @@ class ThreadPoolExecutor(_native.ThreadPoolExecutor, metaclass=StandIn):
 
     __module__ = _standard.__name__
     __stands_for__ = _standard.ThreadPoolExecutor
+
+    _engine: Any = None
 
     @passing_for(_standard.ThreadPoolExecutor.__init__)
     def __init__(
@@ -47,11 +68,34 @@ class ThreadPoolExecutor(_native.ThreadPoolExecutor, metaclass=StandIn):
             except CANNOT_START as error:
                 why = f"the native thread engine cannot start: {error!r}"
         if why or configured or context:
-            self._engine = None  # type: ignore[assignment]
+            self._drop_engine()
             _standard.ThreadPoolExecutor.__init__(
                 self, max_workers, thread_name_prefix, initializer, initargs, **context
             )
         decide(self, "thread", max_workers, why or ("as configured" if configured else ""), expected=not why)
+
+    # ---- What programs reach into ----
+
+    @property
+    def _max_workers(self) -> int:
+        limit: int = vars(self)["_max_workers"]
+        return limit
+
+    @_max_workers.setter
+    def _max_workers(self, limit: int) -> None:
+        vars(self)["_max_workers"] = limit
+        if self._engine is not None:
+            self._engine.resize(max(limit, 0))
+
+    _threads: Any = _Replaceable()
+    _work_queue: Any = _Replaceable()
+
+    def _drop_engine(self) -> None:
+        """Leave it to the standard machinery from now on; what is queued is still done."""
+        self._former_engine, self._engine = self._engine, None  # Kept: another thread may be in submit().
+        self.drop_engine()
+        if vars(self).get("_work_queue") is self._former_engine:
+            vars(self)["_work_queue"] = SimpleQueue()
 
     # ---- Without an engine: the standard machinery ----
 
