@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::uint32_t state_bits = 7;
 
+thread_local bool outcome_taken = false;
+
 Future* cast(PyObject* object) { return reinterpret_cast<Future*>(object); }
 PyObject* object_of(Future* future) { return reinterpret_cast<PyObject*>(future); }
 
@@ -300,6 +302,7 @@ PyObject* timeout_of(const char* name, PyObject* const* args, Py_ssize_t count, 
 
 // Waits and leaves the future done. False: an exception is set.
 bool wait_for_outcome(Future* future, PyObject* timeout) {
+  note_outcome_taken();
   const int done = wait_until_done(future, timeout);
   if (done == 0) PyErr_SetNone(PyExc_TimeoutError);
   if (done != 1) return false;
@@ -647,5 +650,9 @@ bool cancel_future(Future* future, Wakes& wakes) {
   if (cancelled < 0) PyErr_WriteUnraisable(object_of(future));
   return cancelled == 1;
 }
+
+bool takes_outcomes() { return std::exchange(outcome_taken, false); }
+
+void note_outcome_taken() { outcome_taken = true; }
 
 }  // namespace unirun::bindings

@@ -101,4 +101,10 @@ void fail_future(Future* future, PyObject* exception, Wakes& wakes);
 // pending to cancelled, with its callbacks, as Future.cancel(). False: too late.
 bool cancel_future(Future* future, Wakes& wakes);
 
+// Whether this thread has taken an outcome, or asked for one, since it was asked this last. Who did
+// after its last submission will do so again: it is about to wait, and whoever works for it may
+// begin, and even end, before it goes on. Who did not has more to submit.
+[[nodiscard]] bool takes_outcomes();
+void note_outcome_taken();
+
 }  // namespace unirun::bindings

@@ -16,11 +16,6 @@ namespace {
 
 using Lock = std::lock_guard<std::mutex>;
 
-// How long a worker sleeps lightly, one after the other.
-constexpr std::array light_sleeps{std::chrono::microseconds(20), std::chrono::microseconds(40),
-                                  std::chrono::microseconds(80), std::chrono::microseconds(160)};
-// As many may wait for a worker that sleeps lightly.
-constexpr std::size_t most_owed = 64;
 // Where more are queued, a worker goes on to the next task and leaves delivering to the guard.
 constexpr std::size_t few = 16;
 constexpr auto guard_looks_every = std::chrono::microseconds(200);
@@ -30,36 +25,10 @@ constexpr std::size_t most_functions = 4096;
 InterpreterEngine* cast(PyObject* object) { return reinterpret_cast<InterpreterEngine*>(object); }
 PyObject* object_of(void* object) { return static_cast<PyObject*>(object); }
 
-// ---- Who sleeps; with the lock ----
+// ---- Who leaves; with the lock ----
 
 bool is_over(const InterpreterEngine* engine) {
   return (engine->closed || engine->exiting) && engine->queue.size() == 0;
-}
-
-void park(InterpreterEngine* engine, InterpreterSleep& sleep) {
-  sleep.called.store(is_over(engine) ? stays_awake : sleeps, std::memory_order_relaxed);
-  sleep.light.store(true, std::memory_order_relaxed);
-  sleep.parked = true;
-  engine->parked.push_back(&sleep);
-}
-
-void unpark(InterpreterEngine* engine, InterpreterSleep& sleep) {
-  std::erase(engine->parked, &sleep);
-  sleep.parked = false;
-}
-
-// Wakes the one that went to sleep last, which is the least asleep.
-void call_worker(InterpreterEngine* engine, Wakes& wakes) {
-  InterpreterSleep& sleep = *engine->parked.back();
-  unpark(engine, sleep);
-  ++engine->searching;
-  engine->owed = false;
-  sleep.called.store(is_called, std::memory_order_seq_cst);
-  wakes.add(sleep.called);
-}
-
-void call_all(InterpreterEngine* engine, Wakes& wakes) {
-  while (!engine->parked.empty()) call_worker(engine, wakes);
 }
 
 void count_off(InterpreterEngine* engine) {
@@ -99,14 +68,11 @@ bool may_call_python(const Future* future) {
   return future->callbacks != nullptr || future->condition != nullptr;
 }
 
-void deliver_all(InterpreterEngine* engine, InterpreterSleep* sleep, Wakes& wakes) {
+void deliver_all(InterpreterEngine* engine, Sleeper* sleeper, Wakes& wakes) {
   while (InterpreterTask* const task = pop_done(engine)) {
-    if (sleep != nullptr && may_call_python(task->future)) {
+    if (sleeper != nullptr && may_call_python(task->future)) {
       const Lock lock(engine->lock);
-      if (sleep->parked) {  // Nobody is to count on this worker meanwhile.
-        unpark(engine, *sleep);
-        sleep->called.store(stays_awake, std::memory_order_relaxed);
-      }
+      engine->sleepers.unpark(*sleeper);  // Nobody is to count on this worker meanwhile.
     }
     complete(engine, task, wakes);
     InterpreterTask::destroy(task);
@@ -169,7 +135,7 @@ PyObject* engine_put(PyObject* self, PyObject* /*unused*/) {
   Wakes wakes;
   const Lock lock(cast(self)->lock);
   cast(self)->exiting = true;
-  call_all(cast(self), wakes);
+  cast(self)->sleepers.call_all(wakes);
   Py_RETURN_NONE;
 }
 
@@ -227,12 +193,6 @@ PyObject* engine_watch(PyObject* self, PyObject* bell) {
 
 // ---- The type ----
 
-void before_wait(Completer* completer, Wakes& wakes) {
-  auto* const engine = reinterpret_cast<InterpreterEngine*>(completer);
-  const Lock lock(engine->lock);
-  if (engine->owed && !engine->parked.empty() && engine->searching == 0) call_worker(engine, wakes);
-}
-
 // Not what is queued: workers take it without the GIL, so a task keeps what it holds until it is
 // done.
 int engine_traverse(PyObject* self, visitproc visit, void* arg) {
@@ -265,7 +225,6 @@ void engine_dealloc(PyObject* self) {
   Py_XDECREF(engine->loads);
   std::destroy_at(&engine->places);
   std::destroy_at(&engine->functions);
-  std::destroy_at(&engine->parked);
   std::destroy_at(&engine->lock);
   type->tp_free(self);
   Py_DECREF(type);
@@ -318,13 +277,12 @@ InterpreterEngine* make_interpreter_engine(const ModuleState& state, std::size_t
   PyObject* const object = state.interpreter_engine->tp_alloc(state.interpreter_engine, 0);
   if (object == nullptr) return nullptr;
   InterpreterEngine* const engine = cast(object);
-  engine->completer.before_wait = before_wait;
   new (&engine->functions) std::vector<PyObject*>;
   new (&engine->places) std::unordered_map<PyObject*, std::size_t>;
   new (&engine->lock) std::mutex;
   new (&engine->queue) InterpreterTasks;
   new (&engine->done) InterpreterTasks;
-  new (&engine->parked) std::vector<InterpreterSleep*>;
+  new (&engine->sleepers) Sleepers;
   new (&engine->statistics) Statistics;
   new (&engine->on_the_way) std::atomic<bool>(false);
   new (&engine->guard) std::atomic<std::uint32_t>(guard_sleeps);
@@ -385,18 +343,14 @@ bool push_task(InterpreterEngine* engine, InterpreterTask* task, Wakes& wakes) {
   if (statistics.times_next(engine->queue.size())) task->queued_at = SystemClock().now();
   statistics.count(&Statistics::submitted);
   engine->queue.push(task);
-  const std::size_t queued = engine->queue.size();
-  if (queued > engine->parked.size() + engine->searching && engine->threads < engine->limit) {
+  Sleepers& sleepers = engine->sleepers;
+  if (engine->queue.size() > sleepers.idle() + sleepers.searching() &&
+      engine->threads < engine->limit) {
     ++engine->threads;
-    ++engine->searching;
+    sleepers.begin_search();
     return true;
   }
-  if (engine->searching > 0 || engine->parked.empty()) return false;
-  if (queued < most_owed && engine->parked.back()->light.load(std::memory_order_seq_cst)) {
-    engine->owed = true;
-  } else {
-    call_worker(engine, wakes);
-  }
+  sleepers.call_if_needed(wakes);
   return false;
 }
 
@@ -405,20 +359,19 @@ bool take_back(InterpreterEngine* engine, const InterpreterTask* task) {
   return engine->threads == 0 && engine->queue.remove(task);
 }
 
-InterpreterTask* take_task(InterpreterEngine* engine, InterpreterSleep& sleep, bool& searches,
+InterpreterTask* take_task(InterpreterEngine* engine, Sleeper& sleeper, bool& searches,
                            Wakes& wakes) {
   const Lock lock(engine->lock);
-  if (searches) --engine->searching;
+  if (searches) engine->sleepers.end_search();
   searches = false;
   InterpreterTask* const task = engine->queue.pop();
   if (task == nullptr) {
-    park(engine, sleep);
+    if (!is_over(engine)) engine->sleepers.park(sleeper);
     return nullptr;
   }
   ++engine->running;
   engine->statistics.tell_change();
-  const bool more = engine->queue.size() > 0;
-  if (more && engine->searching == 0 && !engine->parked.empty()) call_worker(engine, wakes);
+  if (engine->queue.size() > 0) engine->sleepers.call_if_needed(wakes);
   return task;
 }
 
@@ -445,14 +398,16 @@ bool is_to_deliver(InterpreterEngine* engine) {
   return engine->queue.size() < few || !engine->guarded;
 }
 
-void deliver(InterpreterEngine* engine, PyThreadState* home, InterpreterSleep* sleep) {
+void deliver(InterpreterEngine* engine, PyThreadState* home, Sleeper* sleeper) {
   if (!engine->done.has_some()) return;
   if (engine->on_the_way.exchange(true, std::memory_order_seq_cst)) return;
   or_hang([home] { PyEval_RestoreThread(home); });
   engine->on_the_way.store(false, std::memory_order_seq_cst);
+  engine->completer.rendezvous.hold();
   Wakes wakes;
-  deliver_all(engine, sleep, wakes);
+  deliver_all(engine, sleeper, wakes);
   PyEval_SaveThread();
+  engine->completer.rendezvous.let_go();
   wakes.ring();
 }
 
@@ -463,29 +418,10 @@ void rouse_guard(InterpreterEngine* engine) {
     futex_wake_all(engine->guard);
 }
 
-void sleep_until_called(InterpreterEngine* engine, InterpreterSleep& sleep) {
-  const SystemClock clock;
-  for (const auto nap : light_sleeps) {
-    const Instant end = clock.now() + nap;
-    while (sleep.called.load(std::memory_order_acquire) == sleeps &&
-           futex_wait(sleep.called, sleeps, &end) != ETIMEDOUT) {
-    }
-    if (sleep.called.load(std::memory_order_acquire) != sleeps || engine->queue.has_some()) return;
-  }
-  sleep.light.store(false, std::memory_order_seq_cst);
-  // From now on whoever submits calls; who did so before has left something to be seen.
-  while (sleep.called.load(std::memory_order_seq_cst) == sleeps && !engine->queue.has_some())
-    futex_wait(sleep.called, sleeps, nullptr);
-}
-
-bool get_up(InterpreterEngine* engine, InterpreterSleep& sleep, bool& searches) {
+bool is_to_leave(InterpreterEngine* engine, bool& searches) {
   const Lock lock(engine->lock);
-  if (sleep.parked)
-    unpark(engine, sleep);
-  else
-    searches = sleep.called.load(std::memory_order_relaxed) == is_called;
   if (!is_over(engine)) return false;
-  if (searches) --engine->searching;
+  if (searches) engine->sleepers.end_search();
   searches = false;
   count_off(engine);
   return true;
@@ -493,14 +429,14 @@ bool get_up(InterpreterEngine* engine, InterpreterSleep& sleep, bool& searches) 
 
 void leave(InterpreterEngine* engine) {
   const Lock lock(engine->lock);
-  --engine->searching;
+  engine->sleepers.end_search();
   count_off(engine);
 }
 
 void close_engine(InterpreterEngine* engine, Wakes& wakes) {
   const Lock lock(engine->lock);
   engine->closed = true;
-  call_all(engine, wakes);
+  engine->sleepers.call_all(wakes);
   ++engine->threads;
   count_off(engine);  // Where there is no thread, the guard goes at once.
 }

@@ -10,9 +10,6 @@
 // to the guard, a thread that looks every 200 us as long as there is something, so that a burst
 // costs a few turns of the home GIL and a task that blocks keeps no other's outcome back.
 //
-// Waking is put off where that is safe: a worker that has just run out of tasks sleeps lightly and
-// looks by itself; while it does, not submit() but result() wakes it, once the GIL is released.
-//
 // Thread: any; with the lock, but for what is atomic. Nobody calls Python with the lock held.
 
 #pragma once
@@ -29,19 +26,11 @@
 
 #include "python_bindings/pools/future.h"
 #include "python_bindings/pools/interpreter_task.h"
+#include "python_bindings/pools/sleepers.h"
 #include "python_bindings/pools/statistics.h"
 #include "python_bindings/pools/wakes.h"
 
 namespace unirun::bindings {
-
-enum Call : std::uint32_t { sleeps, is_called, stays_awake };
-
-// How a worker sleeps; it is on the list of the parked meanwhile.
-struct InterpreterSleep {
-  std::atomic<std::uint32_t> called{sleeps};  // Call: the word that it sleeps on.
-  std::atomic<bool> light{true};              // It looks for tasks by itself, soon.
-  bool parked = false;
-};
 
 struct InterpreterEngine {
   Completer completer;
@@ -56,12 +45,10 @@ struct InterpreterEngine {
   std::mutex lock;
   InterpreterTasks queue;
   InterpreterTasks done;
-  std::vector<InterpreterSleep*> parked;
-  std::size_t searching;  // Called or started, and without a task yet.
-  std::size_t threads;    // Started, or about to be.
+  Sleepers sleepers;
+  std::size_t threads;  // Started, or about to be.
   std::size_t limit;
   std::size_t running;  // Tasks.
-  bool owed;            // A wake was put off.
   bool closed;          // No more submissions: shut down, or the executor is gone.
   bool exiting;         // The interpreter ends.
   bool guarded;         // There is a guard.
@@ -91,8 +78,8 @@ enum Guard : std::uint32_t { guard_sleeps, guard_watches, guard_leaves };
 // Where no thread is left for it. True: the task is the caller's again.
 [[nodiscard]] bool take_back(InterpreterEngine* engine, const InterpreterTask* task);
 
-// The next task, counted as running. Null: there is none, and the worker is parked.
-[[nodiscard]] InterpreterTask* take_task(InterpreterEngine* engine, InterpreterSleep& sleep,
+// The next task, counted as running. Null: there is none, and the worker is parked, or is to leave.
+[[nodiscard]] InterpreterTask* take_task(InterpreterEngine* engine, Sleeper& sleeper,
                                          bool& searches, Wakes& wakes);
 
 // The task has an ending.
@@ -106,17 +93,14 @@ void put_done(InterpreterEngine* engine, InterpreterTask* task, Duration waited,
 void complete(InterpreterEngine* engine, InterpreterTask* task, Wakes& wakes);
 
 // Completes the futures of what is done, with the GIL of `home`, unless somebody else is about to.
-// `sleep`: of the parked worker that calls, or null. REQUIRES: no interpreter is attached.
-void deliver(InterpreterEngine* engine, PyThreadState* home, InterpreterSleep* sleep);
+// `sleeper`: of the parked worker that calls, or null. REQUIRES: no interpreter is attached.
+void deliver(InterpreterEngine* engine, PyThreadState* home, Sleeper* sleeper);
 
 // Sees to it that what is done is delivered soon, whatever this thread does next.
 void rouse_guard(InterpreterEngine* engine);
 
-// No interpreter is attached. Returns when there may be something to do.
-void sleep_until_called(InterpreterEngine* engine, InterpreterSleep& sleep);
-
 // After a sleep. True: the worker is to leave, and counted off.
-[[nodiscard]] bool get_up(InterpreterEngine* engine, InterpreterSleep& sleep, bool& searches);
+[[nodiscard]] bool is_to_leave(InterpreterEngine* engine, bool& searches);
 
 // A thread that was wanted, or started, does not begin.
 void leave(InterpreterEngine* engine);

@@ -25,7 +25,7 @@ struct InterpreterWorker {
   PyThreadState* own;  // Null once the interpreter has ended.
   bool attached;       // To its own interpreter.
   std::int64_t id;
-  InterpreterSleep sleep;
+  Sleeper sleeper;
   bool searches;
   // Objects of its own interpreter.
   std::vector<PyObject*> functions;  // By their place in the engine's table; null: not fetched yet.
@@ -330,13 +330,13 @@ PyObject* worker_run(PyObject* self, PyObject* /*unused*/) {
   worker->home = PyEval_SaveThread();
   Wakes wakes;
   for (;;) {
-    InterpreterTask* const task = take_task(engine, worker->sleep, worker->searches, wakes);
+    InterpreterTask* const task = take_task(engine, worker->sleeper, worker->searches, wakes);
     wakes.ring();
     if (task == nullptr) {
       detach(worker);
-      deliver(engine, worker->home, &worker->sleep);
-      sleep_until_called(engine, worker->sleep);
-      if (get_up(engine, worker->sleep, worker->searches)) break;
+      deliver(engine, worker->home, &worker->sleeper);
+      worker->searches = worker->sleeper.sleep(engine->completer.rendezvous);
+      if (is_to_leave(engine, worker->searches)) break;
       continue;
     }
     // What is done does not wait for this one, which may take long.
@@ -472,7 +472,7 @@ PyObject* make_interpreter_worker(InterpreterEngine* engine) {
   InterpreterWorker* const worker = cast(made.get());
   new (&worker->far_side) std::string(text);
   new (&worker->functions) std::vector<PyObject*>;
-  new (&worker->sleep) InterpreterSleep;
+  new (&worker->sleeper) Sleeper;
   worker->engine =
       reinterpret_cast<InterpreterEngine*>(Py_NewRef(reinterpret_cast<PyObject*>(engine)));
   worker->searches = true;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "python_bindings/exception.h"
+#include "python_bindings/pools/future.h"
 #include "python_bindings/pools/module_state.h"
 
 namespace unirun::bindings {
@@ -73,6 +74,7 @@ void fail(LoopBridge* bridge, PyObject* awaited, PyObject* exception) {
 
 // deliver(): sets what has come; the loop calls it when the bell rings.
 PyObject* bridge_deliver(PyObject* self, PyObject* /*unused*/) {
+  note_outcome_taken();
   LoopBridge* const bridge = cast(self);
   std::uint64_t rings = 0;
   [[maybe_unused]] const ssize_t got = ::read(bridge->bell, &rings, sizeof rings);

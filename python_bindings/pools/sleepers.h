@@ -21,24 +21,25 @@ namespace unirun::bindings {
 // One worker.
 class Sleeper {
  public:
-  [[nodiscard]] bool is_parked() const { return word_.load(std::memory_order_relaxed) != called; }
-
-  // Until it is called: awake for a moment, where that pays, then asleep. `before` is called once,
-  // first. REQUIRES: the GIL is not held.
-  void sleep(Rendezvous& rendezvous) {
-    const auto is_called = [this] { return word_.load(std::memory_order_acquire) == called; };
-    if (is_called() || rendezvous.look(Side::worker, is_called)) return;
-    std::uint32_t awake = looks;
-    word_.compare_exchange_strong(awake, sleeps, std::memory_order_acq_rel);
-    while (!is_called()) futex_wait(word_, sleeps, nullptr);
+  // While it is parked: awake for a moment, where that pays, then asleep. True: it was called, and
+  // counts as searching; false: it is not parked, and nobody called. REQUIRES: the GIL is not held.
+  bool sleep(Rendezvous& rendezvous) {
+    const auto is_up = [this] { return word_.load(std::memory_order_acquire) <= called; };
+    if (!is_up() && !rendezvous.look(Side::worker, is_up)) {
+      std::uint32_t before = looks;
+      word_.compare_exchange_strong(before, sleeps, std::memory_order_acq_rel);
+      while (!is_up()) futex_wait(word_, sleeps, nullptr);
+      rendezvous.appear(Side::worker);
+    }
+    return word_.exchange(busy, std::memory_order_acq_rel) == called;
   }
 
  private:
   friend class Sleepers;
-  enum State : std::uint32_t { called, looks, sleeps };
+  enum State : std::uint32_t { busy, called, looks, sleeps };
 
-  std::atomic<std::uint32_t> word_{called};
-  Sleeper* below_ = nullptr;
+  std::atomic<std::uint32_t> word_{busy};
+  Sleeper* below_ = nullptr;  // Among the parked.
 };
 
 class Sleepers {
@@ -60,7 +61,7 @@ class Sleepers {
       if (*at != &sleeper) continue;
       *at = sleeper.below_;
       --idle_;
-      sleeper.word_.store(Sleeper::called, std::memory_order_relaxed);
+      sleeper.word_.store(Sleeper::busy, std::memory_order_relaxed);
       return;
     }
   }

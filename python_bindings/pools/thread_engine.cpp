@@ -112,17 +112,15 @@ PyObject* engine_work(PyObject* self, PyObject* /*unused*/) {
   Wakes wakes;
   bool searches = true;
   do {
-    rendezvous.appear(Side::worker);
     drain(engine, searches, wakes);
     if (!lie_down(engine, sleeper)) continue;
     without_gil([&] {
       rendezvous.let_go();
       wakes.ring();
-      sleeper.sleep(rendezvous);
+      searches = sleeper.sleep(rendezvous);
       return 0;
     });
     rendezvous.hold();
-    searches = true;
   } while (!is_over(engine));
   Py_RETURN_NONE;
 }
