@@ -9,7 +9,7 @@ See docs/compat.md.
 
 from __future__ import annotations
 
-from unirun.compat import _mirror
+from unirun.compat import _mirror, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,3 +45,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__getattr__("__all__")})
+
+
+record.begin()

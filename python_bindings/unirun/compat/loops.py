@@ -5,8 +5,9 @@ from __future__ import annotations
 from asyncio import base_events, events, selector_events, threads
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from unirun._pools import NativeThreadPool
 from unirun.compat.pools import passing_for
 from unirun.compat.threads import ThreadPoolExecutor
 from unirun.executors.async_bridge import bridge_to
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["get_event_loop", "get_running_loop", "new_event_loop", "run_in_executor", "to_thread"]
 
 T = TypeVar("T")
+_NATIVE_SUBMIT = cast("Any", NativeThreadPool).submit
 
 
 def _with_pool(loop: Loop) -> Loop:
@@ -68,6 +70,7 @@ def _native_pool_of(loop: Any) -> ThreadPoolExecutor | None:
     if (
         isinstance(pool, ThreadPoolExecutor)
         and type(pool) is ThreadPoolExecutor
+        and type(pool).submit is _NATIVE_SUBMIT  # Not recorded, not patched.
         and pool._engine is not None
         and not loop.get_debug()
         and not loop._executor_shutdown_called

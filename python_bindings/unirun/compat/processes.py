@@ -55,6 +55,10 @@ class ProcessPoolExecutor(_native.ProcessPoolExecutor, metaclass=StandIn):
             )
         decide(self, "process", max_workers, why or expected, expected=not why)
 
+    @passing_for(_standard.ProcessPoolExecutor.shutdown)
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
 
 def _about(context: object) -> str:
     if context is None or isinstance(context, BaseContext):

@@ -107,6 +107,7 @@ class ThreadPoolExecutor(_native.ThreadPoolExecutor, metaclass=StandIn):
         of = _native if self._engine is not None else _standard
         of.ThreadPoolExecutor._initializer_failed(self)
 
+    @passing_for(_standard.ThreadPoolExecutor.shutdown)
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         of = _native if self._engine is not None else _standard
         of.ThreadPoolExecutor.shutdown(self, wait, cancel_futures=cancel_futures)
