@@ -44,7 +44,10 @@ def test_run_in_executor_without_an_executor_uses_the_managed_pool() -> None:
     assert asyncio.run(main()) == ("asyncio_0", "asyncio_0")
 
 
-@pytest.mark.parametrize("make", [asyncio.new_event_loop, standard.new_event_loop, unirun.new_event_loop])
+@pytest.mark.parametrize("make", [
+    asyncio.new_event_loop, standard.new_event_loop,
+    pytest.param(lambda: unirun.new_event_loop(), marks=pytest.mark.native),
+], ids=["compat", "standard", "unirun"])  # fmt: skip
 def test_any_loop_of_asyncio_gets_a_managed_pool(make: Any) -> None:
     loop = make()
 

@@ -67,7 +67,9 @@ def test_a_subinterpreter_is_redirected_too() -> None:
     module = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
     source = f"""
         import {module} as interpreters
-        interpreters.run_string(interpreters.create(), {ENGINE!r})
+        other = interpreters.create()
+        interpreters.run_string(other, {ENGINE!r})
+        interpreters.destroy(other)
     """
     assert said(source, UNIRUN_COMPAT_INJECT="1") == [MANAGED]
 

@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_written_is_told_and_the_program_goes_on(script: P
 def test_names_of_functions() -> None:
     assert name_of(dedent) == "textwrap.dedent"
     assert name_of(int) == "builtins.int"
-    assert name_of(Path().exists) == f"{Path.exists.__module__}.Path.exists"
+    assert name_of([].append) == "builtins.list.append"
 
 
 def test_what_is_wrapped_around_a_call_is_looked_through() -> None:
