@@ -6,7 +6,7 @@ PYTHON_BIN := .venv/bin/python
 export CCACHE_BASEDIR := $(CURDIR)
 export UNIRUN_BINARY := $(CURDIR)/build/dev/bin/unirun
 
-.PHONY: help setup program build demo test test-cpp test-python test-slow test-pythons bench lint format docs sanitize nightly install-check clean
+.PHONY: help setup program build demo test test-cpp test-python test-slow test-pythons contracts bench lint format docs sanitize nightly install-check clean
 
 help:  ## Says what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ test-slow: build  ## Faults and storms against the real program that take their 
 
 test-pythons: setup  ## The Python tests on the other interpreters of this machine
 	@scripts/test_pythons.sh $(PYTHONS)
+
+contracts: build  ## CPython's own suites on every interpreter and side; writes docs/contracts.md
+	@$(PYTHON_BIN) tests/contracts/report.py $(INTERPRETERS)
 
 install-check:
 	@tests/install/check.sh build/dev

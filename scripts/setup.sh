@@ -17,7 +17,9 @@ if [ -z "$python" ]; then
 fi
 # What only tests and benchmarks ask for: `make test` wants the Erlang oracle, CI the rivals too.
 [ "${UNIRUN_SETUP_TESTS:-0}" = 1 ] && packages+=(erlang-base faketime)
-# ... and CPython's own test_asyncio, which pyenv and python.org's builds bring along.
+# ... and what brings another Python for the contracts (scripts/fetch_python.sh).
+[ "${UNIRUN_SETUP_TESTS:-0}" = 1 ] && packages+=(patchelf)
+# ... and CPython's own tests, which pyenv and python.org's builds bring along.
 [ "${UNIRUN_SETUP_TESTS:-0}" = 1 ] && [ "$python" = /usr/bin/python3.11 ] && packages+=(libpython3.11-testsuite)
 [ "${UNIRUN_SETUP_BENCH:-0}" = 1 ] && packages+=(erlang-base runit s6 supervisor)
 [ "${UNIRUN_SETUP_LINT:-0}" = 1 ] && packages+=(clang clang-tidy clang-format libclang-rt-14-dev nodejs)

@@ -13,19 +13,8 @@ fi
 [ ${#interpreters[@]} -gt 0 ] || echo "test_pythons: SKIPPED, there is no other interpreter here; name some"
 
 for python in "${interpreters[@]}"; do
-  version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-  home=$PWD/build/pythons/$version
-  echo "test_pythons: $version"
-  if ! cmp -s requirements/dev.txt "$home/.installed"; then
-    "$python" -m venv --clear "$home/venv"
-    "$home/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
-    cp requirements/dev.txt "$home/.installed"
-  fi
-  cmake --preset dev -B "$home/build" -DUNIRUN_BUILD_TESTS=OFF \
-    -DPython_EXECUTABLE="$home/venv/bin/python" >/dev/null
-  cmake --build "$home/build" --target unirun unirun-guard _core
-  echo "$home/build/python" > "$(echo "$home"/venv/lib/python3*/site-packages)/unirun-build.pth"
-  cp python_bindings/unirun-compat.pth "$(echo "$home"/venv/lib/python3*/site-packages)/"
+  echo "test_pythons: $("$python" -V)"
+  home=$(scripts/build_for_python.sh "$python")
   ln -sf "$home/build/bin/unirun" "$home/venv/bin/unirun"
   UNIRUN_BINARY=$home/build/bin/unirun "$home/venv/bin/python" -m pytest -q -m "not slow" tests/python
 done

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copyreg
-import faulthandler
 import os
 import pickle
 from collections import ChainMap
@@ -81,6 +80,8 @@ def main(
     """The target of every worker's `multiprocessing.Process`."""
     pool, memory, event, life, socket, *stacks = channel.descriptors
     if stacks:
+        import faulthandler  # Not above: no subinterpreter can load it, and this module can be imported there.
+
         faulthandler.enable(stacks[0])
     if initializer is not None:
         try:
