@@ -3,40 +3,23 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <ctime>
 
 #include "framework/clock.h"
 #include "python_bindings/exception.h"
 #include "python_bindings/gil.h"
+#include "python_bindings/pools/process_files.h"
 
 namespace unirun::bindings {
 namespace {
 
-// How long who waits lazily sleeps before it looks by itself, and how much work a worker may have
-// in advance.
-constexpr Duration lazy_time = std::chrono::microseconds(200);
-constexpr std::size_t smallest_window = 2;
-constexpr std::size_t largest_window = 512;
-constexpr std::size_t least_room = 64U << 10;
 constexpr std::size_t most_functions = 1024;
 
 Instant now() { return SystemClock().now(); }
-
-void close_one(int& number) {
-  if (number >= 0) ::close(number);
-  number = -1;
-}
-
-int shared_file(const char* name, std::size_t size) {
-  int file = ::memfd_create(name, MFD_CLOEXEC);
-  if (file >= 0 && ::ftruncate(file, static_cast<off_t>(size)) != 0) close_one(file);
-  return file;
-}
 
 // One that pickles to its name: whoever has it once has it for good.
 bool is_named_function(PyObject* callable) {
@@ -47,26 +30,6 @@ bool is_named_function(PyObject* callable) {
 }
 
 }  // namespace
-
-int ProcessTask::traverse(visitproc visit, void* arg) const {
-  Py_VISIT(future.get());
-  Py_VISIT(callable.get());
-  Py_VISIT(arguments.get());
-  Py_VISIT(keywords.get());
-  return 0;
-}
-
-ProcessWorker::ProcessWorker(std::uint64_t number, int file)
-    : id(number),
-      memory(file, worker_memory_size),
-      tasks(memory.start() == nullptr ? nullptr : &words()->tasks, memory.start() + words_size),
-      results(memory.start() == nullptr ? nullptr : &words()->results,
-              memory.start() + words_size + ring_capacity) {}
-
-void ProcessWorker::close_ends() {
-  close_one(life);
-  close_one(socket);
-}
 
 ProcessEngine::ProcessEngine(PyObject* self, PyTypeObject* future_class, PyObject* loads,
                              PyObject* refuse_pickle)
@@ -85,9 +48,11 @@ bool ProcessEngine::init(PyObject* make_pickler, bool reuse) {
   if (!encoder_.init(Py_TYPE(self_), make_pickler, reuse)) return false;
   file_ = shared_file("unirun-pool", words_size);
   event_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  watch_event_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   timer_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   if (file_ >= 0) memory_ = std::make_unique<SharedMemory>(file_, words_size);
-  if (event_ < 0 || timer_ < 0 || memory_ == nullptr || memory_->start() == nullptr) {
+  if (event_ < 0 || watch_event_ < 0 || timer_ < 0 || memory_ == nullptr ||
+      memory_->start() == nullptr) {
     PyErr_SetFromErrno(PyExc_OSError);
     return false;
   }
@@ -120,22 +85,7 @@ PyObject* ProcessEngine::submit(PyObject* callable, Reference arguments, Referen
 }
 
 std::size_t ProcessEngine::pending() const {
-  return queue_.size() + in_flight_ + deliveries_.size();
-}
-
-// An idle worker first; else the one with the least to do that may have more.
-ProcessWorker* ProcessEngine::choose(const ProcessTask& task) const {
-  ProcessWorker* best = nullptr;
-  for (const auto& worker : workers_) {
-    if (!worker->attached || worker->told_dead) continue;
-    const std::size_t calls = worker->calls.size();
-    if (calls == 0) return worker.get();
-    if (task.timeout != Duration{} || worker->deadline != Instant{} || calls >= worker->window ||
-        worker->tasks.room() < least_room)
-      continue;
-    if (best == nullptr || calls < best->calls.size()) best = worker.get();
-  }
-  return best;
+  return queue_.size() + in_flight_ + deliveries_.size() + condemned_;
 }
 
 std::uint32_t ProcessEngine::index_of(PyObject* callable) {
@@ -187,7 +137,7 @@ bool ProcessEngine::introduce(ProcessWorker& worker, std::uint32_t function) {
 void ProcessEngine::dispatch(Wakes& wakes) {
   if (dispatching_ || closed_) return;
   dispatching_ = true;
-  while (!queue_.empty() && choose(queue_.front()) != nullptr) {
+  while (!queue_.empty() && crew_.choose(queue_.front()) != nullptr) {
     ProcessTask task = std::move(queue_.front());
     queue_.pop_front();
     if (!task.started && !start_future(task.target(), wakes)) {
@@ -199,7 +149,7 @@ void ProcessEngine::dispatch(Wakes& wakes) {
     if (!send(task, wakes)) break;
   }
   dispatching_ = false;
-  wake_workers();
+  crew_.wake();
 }
 
 // False: it is first in the queue again, for nobody can take it now.
@@ -209,7 +159,8 @@ bool ProcessEngine::send(ProcessTask& task, Wakes& wakes) {
   Parcel::Sent sent = Parcel::Sent::no_room;
   std::shared_ptr<ProcessWorker> worker;
   if (written && !closed_) {  // Chosen now: while Python ran, workers may have come and gone.
-    if (ProcessWorker* const chosen = choose(task); chosen != nullptr) worker = find(chosen->id);
+    if (ProcessWorker* const chosen = crew_.choose(task); chosen != nullptr)
+      worker = crew_.find(chosen->id);
   }
   if (worker != nullptr) {
     written = introduce(*worker, function);
@@ -236,7 +187,7 @@ bool ProcessEngine::send(ProcessTask& task, Wakes& wakes) {
   task.frame = worker->tasks.last();
   if (task.timeout != Duration{}) {
     worker->deadline = now() + task.timeout;
-    if (manager_polls_) wake_manager();
+    if (worker->deadline < watches_until_) call_watcher();
   }
   worker->calls.push_back(std::move(task));
   worker->to_be_woken = true;
@@ -254,21 +205,7 @@ void ProcessEngine::refuse(ProcessTask& task, Wakes& wakes) {
     told = std::move(raised);
   }
   statistics_.count(&Statistics::failed);
-  if (task.target()->callbacks == nullptr) {
-    fail_future(task.target(), told.release(), wakes);
-    return;
-  }
-  deliveries_.push_back({std::move(task.future), std::move(told), true});
-  wake_manager();
-}
-
-void ProcessEngine::wake_workers() {
-  for (const auto& worker : workers_) {
-    if (!worker->to_be_woken) continue;
-    worker->to_be_woken = false;
-    std::atomic<std::uint32_t>& parked = worker->words()->tasks.reader_parked;
-    if (claim_wake(parked)) futex_wake(parked, 1, FutexScope::shared);
-  }
+  deliver_or_finish(std::move(task.future), std::move(told), true, wakes);
 }
 
 void ProcessEngine::cancel_queued() {
@@ -288,7 +225,7 @@ void ProcessEngine::cancel_queued() {
 
 PyObject* ProcessEngine::abandon() {
   std::deque<ProcessTask> tasks;
-  for (const auto& worker : workers_) {
+  for (const auto& worker : crew_.workers()) {
     for (ProcessTask& task : worker->calls) tasks.push_back(std::move(task));
     worker->calls.clear();
     worker->deadline = {};
@@ -297,11 +234,18 @@ PyObject* ProcessEngine::abandon() {
   for (ProcessTask& task : queue_) tasks.push_back(std::move(task));
   queue_.clear();
   Reference futures = Reference::steal(PyList_New(0));
+  condemned_ += tasks.size();
   for (const ProcessTask& task : tasks) {
     if (!futures || PyList_Append(futures.get(), task.future.get()) != 0) return nullptr;
     statistics_.count(&Statistics::failed);
   }
   return futures.release();
+}
+
+void ProcessEngine::fail(PyObject* future, PyObject* error) {
+  Wakes wakes;
+  if (condemned_ > 0) --condemned_;
+  deliver_or_finish(Reference::borrow(future), Reference::borrow(error), true, wakes);
 }
 
 // ---- Results ----
@@ -310,8 +254,9 @@ bool ProcessEngine::drain(Wakes& wakes) {
   if (draining_ || closed_) return false;
   draining_ = true;
   bool progress = false;
-  for (std::size_t at = 0; at < workers_.size() && !damage; ++at) {
-    const std::shared_ptr<ProcessWorker> worker = workers_[at];  // While Python runs it may go.
+  for (std::size_t at = 0; at < crew_.workers().size() && !damage; ++at) {
+    const std::shared_ptr<ProcessWorker> worker =
+        crew_.workers()[at];  // While Python runs it may go.
     progress |= drain_worker(*worker, wakes);
   }
   draining_ = false;
@@ -341,13 +286,7 @@ bool ProcessEngine::drain_worker(ProcessWorker& worker, Wakes& wakes) {
     account(worker, task, *frame, failed);
     worker.results.pop();
     progress = true;
-    if (task.target()->callbacks != nullptr) {
-      deliveries_.push_back({std::move(task.future), std::move(value), failed});
-    } else if (failed) {
-      fail_future(task.target(), value.release(), wakes);
-    } else {
-      finish_future(task.target(), value.release(), wakes);
-    }
+    deliver_or_finish(std::move(task.future), std::move(value), failed, wakes);
   }
   if (!damage && worker.results.damaged()) {
     PyErr_SetString(PyExc_EOFError, "a worker process has sent something that is no result");
@@ -374,6 +313,18 @@ void ProcessEngine::account(ProcessWorker& worker, const ProcessTask& task, cons
   statistics_.waited.add(Duration{frame.started_ns} - task.queued_at.time_since_epoch());
 }
 
+// Callbacks run in the manager's thread, whoever has found the result.
+void ProcessEngine::deliver_or_finish(Reference future, Reference value, bool failed,
+                                      Wakes& wakes) {
+  auto* const target = reinterpret_cast<Future*>(future.get());
+  if (target->callbacks == nullptr) {
+    (failed ? fail_future : finish_future)(target, value.release(), wakes);
+    return;
+  }
+  deliveries_.push_back({std::move(future), std::move(value), failed});
+  if (!draining_) wake_manager();  // Who drains sees to it.
+}
+
 // In the manager's thread.
 void ProcessEngine::deliver(Wakes& wakes) {
   bool delivered = false;
@@ -391,11 +342,8 @@ void ProcessEngine::deliver(Wakes& wakes) {
 // worker takes a call by its claim, and the frame of one that it has not finished is still there.
 void ProcessEngine::recall() {
   if (!queue_.empty() || dispatching_) return;
-  const bool idle = std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) {
-    return worker->attached && worker->calls.empty();
-  });
-  if (!idle) return;
-  for (const auto& worker : workers_) {
+  if (!crew_.has_idle()) return;
+  for (const auto& worker : crew_.workers()) {
     while (worker->calls.size() > 1 && worker->results.empty()) {
       Claim open = Claim::open;
       if (!worker->calls.back().frame->claim.compare_exchange_strong(open, Claim::recalled)) break;
@@ -409,54 +357,37 @@ void ProcessEngine::recall() {
 
 // ---- Workers ----
 
-std::shared_ptr<ProcessWorker> ProcessEngine::find(std::uint64_t id) const {
-  for (const auto& worker : workers_)
-    if (worker->id == id) return worker;
-  return nullptr;
-}
-
 PyObject* ProcessEngine::open_worker() {
   if (closed_) {
     PyErr_SetString(PyExc_RuntimeError, "this pool is closed");
     return nullptr;
   }
-  int memory = shared_file("unirun-worker", worker_memory_size);
-  std::array<int, 2> life{-1, -1};
-  std::array<int, 2> sockets{-1, -1};
-  std::shared_ptr<ProcessWorker> worker;
-  if (memory >= 0 && ::pipe2(life.data(), O_CLOEXEC) == 0 &&
-      ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets.data()) == 0)
-    worker = std::make_shared<ProcessWorker>(last_worker_ + 1, memory);
-  const int pool = worker == nullptr ? -1 : ::fcntl(file_, F_DUPFD_CLOEXEC, 0);
-  const int event = worker == nullptr ? -1 : ::fcntl(event_, F_DUPFD_CLOEXEC, 0);
-  if (worker == nullptr || worker->memory.start() == nullptr || pool < 0 || event < 0) {
-    PyErr_SetFromErrno(PyExc_OSError);
-    for (int number : {memory, life[0], life[1], sockets[0], sockets[1], pool, event})
-      close_one(number);
-    return nullptr;
-  }
-  worker->life = life[1];
-  worker->socket = sockets[0];
-  ++last_worker_;
-  workers_.push_back(std::move(worker));
-  return Py_BuildValue("(Kiiiii)", last_worker_, pool, memory, event, life[0], sockets[1]);
+  int pool = ::fcntl(file_, F_DUPFD_CLOEXEC, 0);
+  int event = ::fcntl(event_, F_DUPFD_CLOEXEC, 0);
+  if (const auto ends = pool < 0 || event < 0 ? std::nullopt : crew_.open())
+    return Py_BuildValue("(Kiiiii)", crew_.last_number(), pool, ends->memory, event, ends->life,
+                         ends->socket);
+  PyErr_SetFromErrno(PyExc_OSError);
+  close_one(pool);
+  close_one(event);
+  return nullptr;
 }
 
 void ProcessEngine::attach(std::uint64_t id, int sentinel) {
-  const std::shared_ptr<ProcessWorker> worker = find(id);
+  const std::shared_ptr<ProcessWorker> worker = crew_.find(id);
   if (worker == nullptr) return;
   worker->sentinel = sentinel;
   worker->attached = true;
   Wakes wakes;
   dispatch(wakes);
-  if (manager_polls_) wake_manager();  // It has one more to watch.
+  call_watcher();  // It has one more to watch.
 }
 
 PyObject* ProcessEngine::bury(std::uint64_t id) {
   while (draining_) {  // A thread reads results and has let go of the GIL.
     without_gil([] { return ::poll(nullptr, 0, 1); });
   }
-  const std::shared_ptr<ProcessWorker> worker = find(id);
+  const std::shared_ptr<ProcessWorker> worker = crew_.find(id);
   if (worker == nullptr) Py_RETURN_NONE;
   Wakes wakes;
   draining_ = true;
@@ -464,264 +395,56 @@ PyObject* ProcessEngine::bury(std::uint64_t id) {
   draining_ = false;
   worker->attached = false;
   worker->close_ends();
-  std::erase_if(workers_, [id](const auto& one) { return one->id == id; });
-  Reference crashed;
+  crew_.remove(id);
+  PyObject* crashed = nullptr;
   for (; !worker->calls.empty(); worker->calls.pop_back(), --in_flight_) {
     ProcessTask& task = worker->calls.back();
     if (task.frame->claim.load() == Claim::taken && worker->results.empty()) {
-      crashed = std::move(task.future);
+      Py_XDECREF(crashed);
+      const double timeout = std::chrono::duration<double>(task.timeout).count();
+      ++condemned_;
+      crashed = Py_BuildValue("(OOd)", task.future.get(), task.callable.get(), timeout);
       statistics_.count(&Statistics::failed);
+      if (crashed == nullptr) return nullptr;
     } else {
       queue_.push_front(std::move(task));
     }
   }
-  return crashed ? crashed.release() : Py_NewRef(Py_None);
+  return crashed != nullptr ? crashed : Py_NewRef(Py_None);
+}
+
+bool ProcessEngine::tolerates_restart() {
+  return restarts_.record(now()) == RestartIntensity::Verdict::restart;
 }
 
 void ProcessEngine::stop_workers() {
   Parcel nothing;
   Frame head;
   head.kind = FrameKind::stop;
-  for (const auto& worker : workers_) {
+  for (const auto& worker : crew_.workers()) {
     if (!worker->attached ||
         nothing.send(head, worker->tasks, worker->socket, false) != Parcel::Sent::yes)
       continue;
     worker->to_be_woken = true;
   }
-  wake_workers();
-}
-
-// ---- Sleeping: in result() ----
-
-int ProcessEngine::wait(Future* future, const Instant* deadline) {
-  if (closed_ || damage || waiter_present_ || draining_) return sleep_on_future(future, deadline);
-  waiter_present_ = true;
-  if (manager_polls_) words()->set(Listener::nobody);
-  bool stalled = false;
-  int outcome = 0;
-  while (outcome == 0) {
-    Wakes wakes;
-    if (drain(wakes)) stalled = false;
-    dispatch(wakes);
-    if (!deliveries_.empty()) wake_manager();
-    if (is_done(future) || damage || closed_ || (deadline != nullptr && now() >= *deadline)) break;
-    const bool lazy = !stalled && may_be_lazy();
-    const int woken = sleep_as_waiter(future, wakes, lazy, deadline);
-    if (woken == EINTR) outcome = PyErr_CheckSignals();
-    if (woken == ETIMEDOUT && lazy) {
-      stalled = true;
-      Wakes more;
-      drain(more);
-      recall();
-    }
-  }
-  leave_to_manager();
-  return outcome;
-}
-
-bool ProcessEngine::has_results() const {
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // After we have said that we sleep.
-  return std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) {
-    return worker->attached && !worker->results.empty();
-  });
-}
-
-// Somebody has more than one call: it need not tell of each.
-bool ProcessEngine::may_be_lazy() const {
-  return std::any_of(workers_.begin(), workers_.end(),
-                     [](const auto& worker) { return worker->calls.size() > 1; });
-}
-
-int ProcessEngine::sleep_as_waiter(Future* future, Wakes& wakes, bool lazy,
-                                   const Instant* deadline) {
-  const Listener listener = lazy ? Listener::lazy_waiter : Listener::waiter;
-  words()->set(listener);
-  if (has_results()) {
-    words()->set(Listener::nobody);
-    return 0;
-  }
-  Instant until = deadline != nullptr ? *deadline : Instant::max();
-  if (lazy) until = std::min(until, now() + lazy_time);
-  const std::uint32_t before = future->word.fetch_or(waited_for) | waited_for;
-  const int woken = without_gil([&] {
-    wakes.ring();
-    if (before >= (static_cast<std::uint32_t>(FutureState::cancelled) | waited_for)) return 0;
-    return futex_wait_either(words()->futex(), static_cast<std::uint32_t>(listener), future->word,
-                             before, until == Instant::max() ? nullptr : &until);
-  });
-  if (!closed_) words()->set(Listener::nobody);
-  // The drain that follows completes it under the GIL, and nobody else sleeps on it.
-  if (other_waiters_ == 0) future->word.fetch_and(~waited_for);
-  return woken;
-}
-
-int ProcessEngine::sleep_on_future(Future* future, const Instant* deadline) {
-  const std::uint32_t before = future->word.fetch_or(waited_for) | waited_for;
-  if (is_done(future)) return 0;
-  ++other_waiters_;
-  const int woken = without_gil([&] { return futex_wait(future->word, before, deadline); });
-  --other_waiters_;
-  return woken == EINTR ? PyErr_CheckSignals() : 0;
-}
-
-// A result() is over. In a loop over futures the next one follows at once, so the manager is not
-// woken for what comes until then.
-void ProcessEngine::leave_to_manager() {
-  waiter_present_ = false;
-  manager_preferred_ = false;
-  if (!manager_polls_ || closed_) return;
-  const bool over = !is_open && pending() == 0;
-  if (other_waiters_ > 0 || !deliveries_.empty() || damage || over) {
-    wake_manager();
-  } else if (in_flight_ == 0) {
-    words()->set(Listener::patient_manager);
-  } else {
-    words()->set(Listener::lazy_manager);
-    arm_timer();
-  }
-}
-
-// ---- Sleeping: the manager ----
-
-void ProcessEngine::wake_manager() {
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(event_, &one, sizeof one);
-}
-
-void ProcessEngine::call_for_attention() {
-  attention_ = true;
-  if (!closed_) wake_manager();
-}
-
-void ProcessEngine::expect_manager() {
-  manager_preferred_ = true;
-  if (closed_ || !words()->replace(Listener::patient_manager, Listener::manager)) return;
-  if (has_results()) wake_manager();
-}
-
-void ProcessEngine::arm_timer() {
-  if (timer_armed_.exchange(true)) return;
-  const itimerspec once{{0, 0}, {0, lazy_time.count()}};
-  ::timerfd_settime(timer_, 0, &once, nullptr);
-}
-
-std::vector<std::uint64_t> ProcessEngine::overdue() const {
-  std::vector<std::uint64_t> ids;
-  for (const auto& worker : workers_)
-    if (worker->deadline != Instant{} && worker->deadline <= now()) ids.push_back(worker->id);
-  return ids;
-}
-
-PyObject* ProcessEngine::serve() {
-  const auto report = [](const char* what, const std::vector<std::uint64_t>& ids) -> PyObject* {
-    Reference list = Reference::steal(PyList_New(0));
-    for (const std::uint64_t id : ids) {
-      const Reference number = Reference::steal(PyLong_FromUnsignedLongLong(id));
-      if (!list || !number || PyList_Append(list.get(), number.get()) != 0) return nullptr;
-    }
-    return list ? Py_BuildValue("(sN)", what, list.release()) : nullptr;
-  };
-  bool stalled = false;
-  for (;;) {
-    {
-      Wakes wakes;
-      const bool progress = drain(wakes);
-      if (progress) stalled = false;
-      if (progress && !waiter_present_) manager_preferred_ = true;
-      dispatch(wakes);
-      deliver(wakes);
-    }
-    const bool over = !is_open && pending() == 0;
-    if (std::exchange(attention_, false) || over) return report("attention", {});
-    if (damage) return report("damaged", {});
-    if (const auto late = overdue(); !late.empty()) return report("overdue", late);
-    std::vector<std::uint64_t> died;
-    const bool lazy = !stalled && !waiter_present_ && may_be_lazy();
-    const Woken woken = poll(lazy, died);
-    if (!died.empty()) return report("died", died);
-    if (woken == Woken::looked && lazy && !waiter_present_) {
-      stalled = true;
-      Wakes wakes;
-      if (drain(wakes)) stalled = false;
-      recall();
-    }
-    if (PyErr_CheckSignals() != 0) return nullptr;
-  }
-}
-
-ProcessEngine::Woken ProcessEngine::poll(bool lazy, std::vector<std::uint64_t>& died) {
-  if (!waiter_present_) {
-    const Listener eager = manager_preferred_ ? Listener::manager : Listener::patient_manager;
-    words()->set(lazy ? Listener::lazy_manager : eager);
-    if (has_results() || !deliveries_.empty()) {
-      words()->set(Listener::nobody);
-      return Woken::told;
-    }
-  }
-  std::vector<pollfd> watched{{event_, POLLIN, 0}, {timer_, POLLIN, 0}};
-  std::vector<std::uint64_t> ids;
-  Instant until = lazy ? now() + lazy_time : Instant::max();
-  for (const auto& worker : workers_) {
-    if (worker->deadline != Instant{}) until = std::min(until, worker->deadline);
-    if (worker->sentinel < 0 || worker->told_dead) continue;
-    watched.push_back({worker->sentinel, POLLIN, 0});
-    ids.push_back(worker->id);
-  }
-  manager_polls_ = true;
-  const int ready = without_gil([&] {
-    std::uint64_t seen = drains_.load();
-    for (;;) {
-      const Duration rest =
-          std::max(until == Instant::max() ? Duration{} : until - now(), Duration{});
-      const timespec time{rest.count() / 1'000'000'000, rest.count() % 1'000'000'000};
-      const int count = ::ppoll(watched.data(), watched.size(),
-                                until == Instant::max() ? nullptr : &time, nullptr);
-      if (count <= 0) return count;
-      std::uint64_t ignored = 0;
-      if (watched[1].revents != 0 && ::read(timer_, &ignored, sizeof ignored) > 0)
-        timer_armed_ = false;
-      if (watched[0].revents != 0 && ::read(event_, &ignored, sizeof ignored) > 0) return count;
-      if (count > 1 || watched[1].revents == 0) return count;
-      // The timer alone. While a thread is in result(), or comes back to it, that one looks.
-      if (waiter_present_.load()) continue;
-      if (const std::uint64_t drains = drains_.load(); drains != seen) {
-        seen = drains;
-        arm_timer();
-        continue;
-      }
-      return 0;
-    }
-  });
-  manager_polls_ = false;
-  if (!waiter_present_ && !closed_) words()->set(Listener::nobody);
-  for (std::size_t at = 0; ready > 0 && at < ids.size(); ++at) {
-    if (watched[at + 2].revents == 0) continue;
-    died.push_back(ids[at]);
-    if (const auto worker = find(ids[at])) worker->told_dead = true;
-  }
-  return ready > 0 ? Woken::told : Woken::looked;
+  crew_.wake();
 }
 
 // ---- The end ----
 
 // In a forked child: nothing here is ours, and our copies of the ends must not keep workers alive.
-void ProcessEngine::after_fork() {
-  is_open = false;
-  closed_ = true;
-  for (const auto& worker : workers_) worker->close_ends();
-  close_one(event_);
-  close_one(timer_);
-  close_one(file_);
-}
+void ProcessEngine::after_fork() { close_descriptors(); }
 
 void ProcessEngine::close() {
+  close_descriptors();
+  crew_.clear();
+}
+
+void ProcessEngine::close_descriptors() {
   is_open = false;
   closed_ = true;
-  for (const auto& worker : workers_) worker->close_ends();
-  workers_.clear();
-  close_one(event_);
-  close_one(timer_);
-  close_one(file_);
+  crew_.close_ends();
+  for (int* const number : {&event_, &watch_event_, &timer_, &file_}) close_one(*number);
 }
 
 PyObject* ProcessEngine::statistics(std::size_t workers) const {
@@ -731,7 +454,7 @@ PyObject* ProcessEngine::statistics(std::size_t workers) const {
 int ProcessEngine::traverse(visitproc visit, void* arg) const {
   for (const ProcessTask& task : queue_)
     if (const int stop = task.traverse(visit, arg); stop != 0) return stop;
-  for (const auto& worker : workers_)
+  for (const auto& worker : crew_.workers())
     for (const ProcessTask& task : worker->calls)
       if (const int stop = task.traverse(visit, arg); stop != 0) return stop;
   for (const Delivery& delivery : deliveries_) {
@@ -748,7 +471,7 @@ int ProcessEngine::traverse(visitproc visit, void* arg) const {
 void ProcessEngine::clear() {
   std::deque<ProcessTask> tasks;
   tasks.swap(queue_);
-  for (const auto& worker : workers_) {
+  for (const auto& worker : crew_.workers()) {
     for (ProcessTask& task : worker->calls) tasks.push_back(std::move(task));
     worker->calls.clear();
   }

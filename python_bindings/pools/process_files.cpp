@@ -1,5 +1,6 @@
 #include "python_bindings/pools/process_files.h"
 
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -9,6 +10,12 @@
 #include <cstring>
 
 namespace unirun::bindings {
+
+int shared_file(const char* name, std::size_t size) {
+  int file = ::memfd_create(name, MFD_CLOEXEC);
+  if (file >= 0 && ::ftruncate(file, static_cast<off_t>(size)) != 0) close_one(file);
+  return file;
+}
 
 bool send_file(int socket, int file, bool may_block) {
   char byte = 'f';

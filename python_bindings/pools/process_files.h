@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <vector>
 
 namespace unirun::bindings {
@@ -25,6 +26,14 @@ class Descriptor {
  private:
   int number_;
 };
+
+inline void close_one(int& number) {
+  if (number >= 0) ::close(number);
+  number = -1;
+}
+
+// A file in memory of so many bytes, sparse. -1: errno says why.
+[[nodiscard]] int shared_file(const char* name, std::size_t size);
 
 // Sends a descriptor, with one byte. False: errno says why.
 [[nodiscard]] bool send_file(int socket, int file, bool may_block);

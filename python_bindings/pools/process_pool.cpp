@@ -1,7 +1,7 @@
 #include "python_bindings/pools/process_pool.h"
 
+#include <algorithm>
 #include <array>
-#include <cmath>
 #include <new>
 
 #include "python_bindings/gil.h"
@@ -146,6 +146,38 @@ PyObject* engine_take_idle_token(PyObject* self, PyObject* /*unused*/) {
   Py_RETURN_TRUE;
 }
 
+PyObject* engine_fail(PyObject* self, PyObject* args) {
+  PyObject* future = nullptr;
+  PyObject* error = nullptr;
+  const ModuleState* const state = state_of(Py_TYPE(self));
+  if (state == nullptr || PyArg_ParseTuple(args, "O!O", state->future_class, &future, &error) == 0)
+    return nullptr;
+  const ObjectLock lock(self);
+  engine_of(self)->fail(future, error);
+  Py_RETURN_NONE;
+}
+
+PyObject* engine_set_restart_limits(PyObject* self, PyObject* args) {
+  Py_ssize_t most = 0;
+  double seconds = 0;
+  if (PyArg_ParseTuple(args, "nd", &most, &seconds) == 0) return nullptr;
+  const double kept = std::clamp(seconds, 1e-9, 1e9);
+  if (most < 0 || !(seconds > 0)) {
+    PyErr_SetString(PyExc_ValueError, "restart limits must be a count and a time above 0");
+    return nullptr;
+  }
+  const ObjectLock lock(self);
+  engine_of(self)->set_restart_limits(
+      {static_cast<std::uint64_t>(most),
+       std::chrono::ceil<Duration>(std::chrono::duration<double>(kept))});
+  Py_RETURN_NONE;
+}
+
+PyObject* engine_tolerates_restart(PyObject* self, PyObject* /*unused*/) {
+  const ObjectLock lock(self);
+  return PyBool_FromLong(engine_of(self)->tolerates_restart() ? 1 : 0);
+}
+
 PyObject* engine_watch(PyObject* self, PyObject* bell) {
   const auto descriptor = static_cast<int>(PyLong_AsLong(bell));
   if (PyErr_Occurred() != nullptr) return nullptr;
@@ -275,12 +307,17 @@ void pool_dealloc(PyObject* self) {
 }
 
 bool add_engine_type(PyObject* module) {
-  static std::array<PyMethodDef, 15> methods{
+  static std::array<PyMethodDef, 20> methods{
       {{"open_worker", call<&ProcessEngine::open_worker>, METH_NOARGS, nullptr},
        {"attach", engine_attach, METH_VARARGS, nullptr},
        {"bury", engine_bury, METH_O, nullptr},
        {"schedule", engine_schedule, METH_VARARGS, nullptr},
        {"serve", call<&ProcessEngine::serve>, METH_NOARGS, nullptr},
+       {"watch_workers", call<&ProcessEngine::watch_workers>, METH_NOARGS, nullptr},
+       {"stop_watching", call_procedure<&ProcessEngine::stop_watching>, METH_NOARGS, nullptr},
+       {"fail", engine_fail, METH_VARARGS, nullptr},
+       {"set_restart_limits", engine_set_restart_limits, METH_VARARGS, nullptr},
+       {"tolerates_restart", engine_tolerates_restart, METH_NOARGS, nullptr},
        {"abandon", call<&ProcessEngine::abandon>, METH_NOARGS, nullptr},
        {"cancel_queued", call_procedure<&ProcessEngine::cancel_queued>, METH_NOARGS, nullptr},
        {"stop_workers", call_procedure<&ProcessEngine::stop_workers>, METH_NOARGS, nullptr},

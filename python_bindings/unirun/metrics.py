@@ -120,24 +120,22 @@ def _times(said: Mapping[str, Any] | None) -> Times:
 # ---- The plain classes of the standard library count nothing ----
 
 
-class CountedSubmit:
-    """Stands before the ``submit`` of one executor and counts what goes through and how it ends."""
+class FutureCounts:
+    """What became of the futures that it was shown."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._submit = executor.submit
-        self._workers = int(getattr(executor, "_max_workers", 1))
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
         self._lock = Lock()
         self._submitted = 0
         self._ended = {"completed": 0, "failed": 0, "cancelled": 0}
         self._bell = -1
 
-    def __call__(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future = self._submit(fn, *args, **kwargs)
+    def add(self, future: Future[Any]) -> None:
+        """One more that was submitted."""
         with self._lock:
             self._submitted += 1
             self._ring()
         future.add_done_callback(self._count)
-        return future
 
     def _count(self, future: Future[Any]) -> None:
         end = "cancelled" if future.cancelled() else "completed" if future.exception() is None else "failed"
@@ -161,6 +159,19 @@ class CountedSubmit:
             running = min(pending, self._workers)
             counts = {"queued": pending - running, "running": running, "workers": self._workers}
             return {"submitted": self._submitted, **self._ended, **counts}
+
+
+class CountedSubmit(FutureCounts):
+    """Stands before the ``submit`` of one executor and counts what goes through."""
+
+    def __init__(self, executor: Executor) -> None:
+        super().__init__(int(getattr(executor, "_max_workers", 1)))
+        self._submit = executor.submit
+
+    def __call__(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = self._submit(fn, *args, **kwargs)
+        self.add(future)
+        return future
 
 
 def count(executor: Executor) -> None:

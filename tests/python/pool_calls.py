@@ -62,6 +62,12 @@ def has_text(path: str) -> bool:
     return Path(path).exists() and Path(path).stat().st_size > 0
 
 
+def has_text_at_last(path: str) -> bool:
+    while not has_text(path):
+        time.sleep(0.01)
+    return True
+
+
 def sleep_for_ever(path: str) -> NoReturn:
     Path(path).write_text(str(os.getpid()))
     while True:
@@ -74,6 +80,12 @@ def initialize(value: object) -> None:
 
 def initialized() -> list[object]:
     return INITIALIZED
+
+
+def note_and_refuse_to_start(path: str) -> NoReturn:
+    with Path(path).open("a") as file:
+        file.write("tried\n")
+    os._exit(1)
 
 
 def refuse_to_start() -> NoReturn:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -83,8 +84,6 @@ def test_every_start_method_is_served_natively(make_pool: MakePool, method: str)
 
 
 def test_beside_other_threads_the_default_is_no_fork(make_pool: MakePool) -> None:
-    import threading
-
     gate = threading.Event()
     thread = threading.Thread(target=gate.wait)
     thread.start()
@@ -100,7 +99,11 @@ def test_beside_other_threads_the_default_is_no_fork(make_pool: MakePool) -> Non
 def test_a_limit_of_calls_per_worker_is_the_standard_machinerys(make_pool: MakePool) -> None:
     pool = make_pool(1, "spawn", max_tasks_per_child=1)
     first, second = (pool.submit(os.getpid).result(LONG) for _ in range(2))
-    assert first != second and pool._statistics() == {}
+    assert first != second
+    pool.submit(pool_calls.fail, ValueError()).exception(LONG)
+    assert pool._statistics() == {
+        "submitted": 3, "completed": 2, "failed": 1, "cancelled": 0, "queued": 0, "running": 0, "workers": 1
+    }  # fmt: skip
 
 
 def test_a_foreign_context_is_the_standard_machinerys_and_says_so() -> None:
@@ -157,9 +160,10 @@ def test_buffers_share_a_message_and_outlive_their_pool(make_pool: MakePool, cou
     assert kept["last"] is kept["all"][-1] and kept["last"].memory.readonly and len(kept["text"]) == 400_000
 
 
+@pytest.mark.timeout(400)
 def test_a_result_of_a_gibibyte(make_pool: MakePool) -> None:
     pool = make_pool()
-    result = pool.submit(pool_calls.large_bytes, 1 << 30).result(2 * LONG)
+    result = pool.submit(pool_calls.large_bytes, 1 << 30).result(10 * LONG)
     assert len(result) == 1 << 30 and result.count(0, 0, 4096) == 4096
 
 
@@ -172,10 +176,10 @@ def test_more_than_a_ring_holds_waits_for_its_turn(make_pool: MakePool) -> None:
 
 def test_many_files_in_flight_leave_no_descriptor(make_pool: MakePool) -> None:
     pool = make_pool(1)
-    block = bytes(6_000_000)
+    block = bytes(4_500_000)
     assert len(pool.submit(pool_calls.identity, block).result(LONG)) == len(block)
     before = len(os.listdir("/proc/self/fd"))
-    futures = [pool.submit(pool_calls.identity, block) for _ in range(100)]
+    futures = [pool.submit(pool_calls.identity, block) for _ in range(40)]
     assert all(len(future.result(LONG)) == len(block) for future in futures)
     assert len(os.listdir("/proc/self/fd")) <= before
 
@@ -193,7 +197,7 @@ def test_only_the_call_of_the_dead_worker_fails(make_pool: MakePool, tmp_path: P
     error = killed.exception(LONG)
     assert isinstance(error, WorkerCrashed) and isinstance(error, (UnirunError, RuntimeError))
     assert error.exitcode == -signal.SIGKILL
-    assert str(error) == f"the worker process {pid} was ended by SIGKILL while it made this call"
+    assert str(error) == f"the worker process {pid} was ended by SIGKILL while it called pool_calls.sleep_for_ever"
     assert [future.result(LONG) for future in queued] == list(range(100))
     assert in_worker_number(pool) != pid
 
@@ -202,7 +206,7 @@ def test_a_worker_that_leaves_says_its_exit_code(make_pool: MakePool) -> None:
     pool = make_pool(1, on_worker_crash="replace")
     error = pool.submit(pool_calls.leave, 7).exception(LONG)
     assert isinstance(error, WorkerCrashed) and error.exitcode == 7
-    assert "ended with exit code 7 while it made this call" in str(error)
+    assert "ended with exit code 7 while it called pool_calls.leave" in str(error)
     restored = pickle.loads(pickle.dumps(error))
     assert (str(restored), restored.exitcode) == (str(error), 7)
 
@@ -239,9 +243,79 @@ def test_too_many_deaths_break_the_pool_and_it_says_so(make_pool: MakePool) -> N
     pool = make_pool(1, on_worker_crash="replace", max_restarts=2, restart_period=600)
     for _ in range(3):
         assert isinstance(pool.submit(pool_calls.leave, 1).exception(LONG), WorkerCrashed)
-    wait_until(lambda: pool._broken)  # A moment after the last call has failed.
-    with pytest.raises(BrokenProcessPool):
+    with pytest.raises(BrokenProcessPool, match="have died more than 2 times within 600 seconds; the last one ended"):
         pool.submit(pool_calls.identity, 1)
+
+
+def test_forked_workers_are_replaced_by_the_fork_server(make_pool: MakePool) -> None:
+    """Who replaces them is a thread: by a fork the new one would have locks that nobody gives back."""
+    pool = make_pool(1, "fork", on_worker_crash="replace")
+    assert pool.submit(os.getppid).result(LONG) == os.getpid()
+    pool.submit(pool_calls.leave, 1).exception(LONG)
+    assert pool.submit(os.getppid).result(LONG) != os.getpid()
+
+
+def test_a_crash_in_a_chunk_names_the_function_of_the_map(make_pool: MakePool) -> None:
+    pool = make_pool(1, on_worker_crash="replace")
+    with pytest.raises(WorkerCrashed, match=r"while it called pool_calls\.leave"):
+        list(pool.map(pool_calls.leave, [1, 1], chunksize=2))
+
+
+def test_a_callback_that_takes_its_time_holds_up_no_replacement(make_pool: MakePool, tmp_path: Path) -> None:
+    pool = make_pool(1, "forkserver", on_worker_crash="replace")
+    entered, gate = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        entered.set()
+        gate.wait(LONG)
+
+    go = tmp_path / "go"
+    held = pool.submit(pool_calls.has_text_at_last, str(go))
+    held.add_done_callback(hold)
+    go.write_text("now")
+    try:
+        assert entered.wait(LONG)
+        late = pool.schedule(pool_calls.sleep_for_ever, (str(tmp_path / "pid"),), timeout=0.5)
+        assert isinstance(late.exception(LONG), TaskTimeout)
+        assert isinstance(pool.submit(pool_calls.leave, 1).exception(LONG), WorkerCrashed)
+        assert pool.submit(pool_calls.add, 1).result(LONG) == 2
+    finally:
+        gate.set()
+
+
+def test_a_pool_whose_second_thread_cannot_start_is_broken(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def start_once(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("no more threads")
+        started.append(thread)
+        start(thread)
+
+    pool = make_pool(2)
+    monkeypatch.setattr(threading.Thread, "start", start_once)
+    error = pool.submit(pool_calls.sleep_for_ever, str(tmp_path / "pid")).exception(LONG)
+    assert isinstance(error, BrokenProcessPool) and "no more threads" in str(error.__cause__)
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(pool_calls.add, 1)
+    pool.shutdown()
+    assert not started[0].is_alive()
+
+
+def test_an_initializer_that_fails_breaks_the_pool_before_another_worker_tries(
+    make_pool: MakePool, tmp_path: Path
+) -> None:
+    """However soon the worker dies, the pool does not take it for one that is yet to start."""
+    for number in range(10):
+        tries = tmp_path / str(number)
+        pool = make_pool(1, initializer=pool_calls.note_and_refuse_to_start, initargs=(str(tries),))
+        assert isinstance(pool.submit(pool_calls.add, 1).exception(LONG), BrokenProcessPool)
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(pool_calls.add, 1)
+        assert tries.read_text() == "tried\n"
 
 
 def test_an_initializer_that_always_fails_ends_the_pool(make_pool: MakePool) -> None:
@@ -274,6 +348,7 @@ def test_a_call_over_its_time_is_ended(make_pool: MakePool, tmp_path: Path) -> N
     error = late.exception(LONG)
     assert isinstance(error, TaskTimeout) and isinstance(error, (UnirunError, TimeoutError))
     pid = int(wait_for_file(tmp_path / "pid"))
+    assert str(error) == f"pool_calls.sleep_for_ever took longer than 0.5 s; its worker process {pid} was ended"
     assert after.result(LONG) == 2
     assert is_gone(pid)
 
@@ -334,8 +409,6 @@ def test_workers_end_with_their_parent_however_it_ends(method: str, tmp_path: Pa
 
 
 def test_a_pool_leaves_no_descriptor_no_thread_no_process() -> None:
-    import threading
-
     def use() -> None:
         pool = ProcessPoolExecutor(2, multiprocessing.get_context("fork"), on_worker_crash="replace")
         assert list(pool.map(pool_calls.identity, range(10))) == list(range(10))

@@ -18,17 +18,18 @@ import threading
 import time
 import warnings
 import weakref
-from collections import deque
 from concurrent.futures import _base
+from functools import partial
 from multiprocessing.context import BaseContext
 from traceback import format_exception
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from unirun import _pools
 from unirun._standard import standard
 from unirun.errors import TaskTimeout, WorkerCrashed
 from unirun.executors import process_worker
 from unirun.executors.process_worker import Channel
+from unirun.metrics import FutureCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,6 +75,8 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
     ``pickler``: "pickle", or "cloudpickle", which sends lambdas and local functions by value.
     """
 
+    _max_workers: int
+
     def __init__(
         self,
         max_workers: int | None = None,
@@ -104,6 +107,7 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
                     "max_tasks_per_child nor a context that is not multiprocessing's"
                 )
             super().__init__(max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child)
+            self._counts = FutureCounts(self._max_workers)
             if _is_foreign(mp_context):
                 warnings.warn(
                     "ProcessPoolExecutor downgraded to stdlib behaviour: mp_context is not one of multiprocessing's",
@@ -134,11 +138,16 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
         self._result_queue: Any = None
         self._engine = _pools.ProcessEngine(*maker, pickle.loads, _refuse_pickle)
         self._engine.default_timeout = task_timeout
-        self._crew = _Crew(self._engine, self._mp_context, initializer, initargs, pickler)
+        self._crew = _Crew(self._engine, self._mp_context, initializer, initargs, pickler, self._max_workers)
         _crews.add(self._crew)
         self._crew.keeps_stacks = on_worker_crash == "replace"
         self._processes: Any = self._crew.processes
-        self._restarts = _RestartIntensity(max_restarts, restart_period) if on_worker_crash == "replace" else None
+        self._engine.set_restart_limits(max_restarts, restart_period)
+        self._restart_limit: str | None = None  # None: a worker that dies breaks the pool.
+        if on_worker_crash == "replace":
+            self._restart_limit = (
+                f"its workers have died more than {max_restarts} times within {restart_period:g} seconds"
+            )
 
     def schedule(
         self,
@@ -186,7 +195,9 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
         if engine is None:
             if timeout is not None:
                 raise ValueError("timeout needs the native engine, which does not serve max_tasks_per_child")
-            return super(_pools.NativeProcessPool, self).submit(fn, *args, **(kwargs or {}))
+            counted = super(_pools.NativeProcessPool, self).submit(fn, *args, **(kwargs or {}))
+            self._counts.add(counted)
+            return counted
         future: _base.Future[T] | None = None
         while future is None:  # None where it was closed meanwhile.
             with self._shutdown_lock:
@@ -208,6 +219,7 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
             engine.is_open = False
             engine.abandon()
             self._crew.end()
+            engine.close()
             raise
         return future
 
@@ -230,11 +242,15 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
         if not self._safe_to_dynamically_spawn_children:  # No fork once there is a second thread.
             while len(self._crew.processes) < self._max_workers:
                 self._crew.start_worker()
+        self._engine.may_grow = len(self._crew.processes) < self._max_workers
         manager = _Manager(self)
         manager.start()
         self._executor_manager_thread = manager
         process._threads_wakeups[manager] = _Wakeup(self._engine)
-        self._engine.may_grow = len(self._crew.processes) < self._max_workers
+        try:
+            manager.watch.start()
+        except RuntimeError as error:
+            manager.break_pool(cause="".join(format_exception(error)))
 
     def _adjust_process_count(self) -> None:
         engine = self._engine
@@ -246,15 +262,14 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
             engine.may_grow = len(self._crew.processes) < self._max_workers
 
     def _statistics(self) -> dict[str, Any]:
-        """What `Run.metrics` and a service's figures are made of."""
+        """What `Run.metrics` and a service's figures are made of. No times where the standard machinery serves."""
         if self._engine is None:
-            return {}
+            return self._counts.statistics()
         return self._engine.statistics(len(self._processes or ()))
 
     def _watch(self, bell: int) -> None:
         """Write to the eventfd ``bell`` once, when the statistics change from now on; -1: to none. Thread: any."""
-        if self._engine is not None:
-            self._engine.watch(bell)
+        (self._counts if self._engine is None else self._engine).watch(bell)
 
 
 def _is_foreign(context: object) -> bool:
@@ -307,22 +322,6 @@ class _Wakeup:
         self._engine.call_for_attention()
 
 
-class _RestartIntensity:
-    """At most ``max_restarts`` within any ``period`` seconds; one more is too many."""
-
-    def __init__(self, max_restarts: int, period: float) -> None:
-        self.max_restarts = max_restarts
-        self.period = period
-        self._recent: deque[float] = deque()
-
-    def tolerates_one_more(self) -> bool:
-        now = time.monotonic()
-        self._recent.append(now)
-        while self._recent[0] < now - self.period:
-            self._recent.popleft()
-        return len(self._recent) <= self.max_restarts
-
-
 class _Crew:
     """The worker processes of one pool: how they are made, and which there are."""
 
@@ -333,16 +332,30 @@ class _Crew:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         pickler: str,
+        max_workers: int,
     ) -> None:
         self.processes: dict[int, Any] = {}
         self.keeps_stacks = False
         self.engine = engine
+        self.is_over = False
+        self.max_workers = max_workers
         self._context: Any = context
         self._initializer = initializer
         self._initargs = initargs
         self._pickler = pickler
         self._by_number: dict[int, Any] = {}
         self._stacks: dict[int, int] = {}
+
+    def replace_worker(self) -> None:
+        """Start one in the place of one that is gone, from a program that has threads by now.
+
+        A fork would copy the locks that they hold: replacements of forked workers come from the fork server.
+        """
+        if self.is_over or len(self.processes) >= self.max_workers:
+            return  # Or a call that came meanwhile has started it.
+        if self._context.get_start_method() == "fork":
+            self._context = multiprocessing.get_context("forkserver")
+        self.start_worker()
 
     def start_worker(self) -> None:
         number, *descriptors = self.engine.open_worker()
@@ -366,38 +379,55 @@ class _Crew:
         self._by_number[number] = worker
         self.engine.attach(number, worker.sentinel)
 
-    def bury(self, number: int) -> tuple[Any, Any, str]:
-        """A worker that is dead or dying: its process, the future of its call or None, its stacks."""
+    def bury(self, number: int) -> tuple[Any, _Call | None, str]:
+        """A worker that is dead or dying: its process, the call that it was making, its stacks."""
         worker = self._by_number.pop(number)
         self.processes.pop(worker.pid, None)
         worker.join()
-        future = self.engine.bury(number)
+        call = self.engine.bury(number)
         stacks = ""
         if number in self._stacks:
             with os.fdopen(self._stacks.pop(number), "rb") as file:
                 file.seek(0)
                 stacks = file.read().decode(errors="replace")
-        return worker, future, stacks
+        return worker, call and _Call(*call), stacks
 
     def kill(self, number: int) -> None:
         self._by_number[number].kill()
 
     def end(self, *, orderly: bool = False) -> None:
-        """All of them, at once or after what they are doing; the engine is closed."""
+        """All of them, at once or after what they are doing."""
+        self.is_over = True
+        self.engine.stop_watching()
         if orderly:
             self.engine.stop_workers()
-        for worker in self.processes.values():
+        for worker in list(self.processes.values()):  # Somebody may be burying one.
             if not orderly:
                 worker.terminate()
             worker.join()
         for descriptor in self._stacks.values():
             os.close(descriptor)
         self._stacks.clear()
-        self.engine.close()
+
+
+class _Call(NamedTuple):
+    """What a worker was doing when it went."""
+
+    future: _base.Future[Any]
+    callable: Callable[..., Any]
+    timeout: float
+
+    @property
+    def name(self) -> str:
+        """Of the function, as one would import it."""
+        function: Any = self.callable
+        if isinstance(function, partial):  # A chunk of a map() is called through one.
+            function = function.args[0] if function.func is process._process_chunk else function.func
+        return f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', repr(function))}"
 
 
 class _Manager(threading.Thread):
-    """Runs callbacks, sees workers die, ends calls over their time, ends the pool."""
+    """Runs callbacks, and ends the pool. Whether it is broken others say, too."""
 
     def __init__(self, executor: ProcessPoolExecutor) -> None:
         super().__init__()
@@ -408,124 +438,129 @@ class _Manager(threading.Thread):
             engine.is_open = False
             engine.call_for_attention()
 
-        self._engine = engine
-        self._executor = weakref.ref(executor, forgotten)
-        self._lock = executor._shutdown_lock
-        self._crew = executor._crew
-        self._restarts = executor._restarts
+        self.engine = engine
+        self.executor = weakref.ref(executor, forgotten)
+        self.lock = executor._shutdown_lock
+        self.crew = executor._crew
+        self.watch = _Watch(self, executor._restart_limit)
+        self._is_broken = False
 
     def run(self) -> None:
-        engine = self._engine
         while True:
-            what, numbers = engine.serve()
-            if what == "damaged":
-                raised = engine.damage
-                assert raised is not None
-                return self._break(cause="".join(format_exception(raised)))
-            if what == "died" and not all(self._mourn(number) for number in numbers):
-                return None
-            if what == "overdue":
-                for number in numbers:
-                    if not self._end_overdue(number):
-                        return None
-            if self._is_over() and engine.pending == 0:
-                with self._lock:
-                    self._crew.end(orderly=True)
-                return None
+            self.engine.serve()
+            if self.engine.damage is not None and not self._is_broken:
+                self.break_pool(cause="".join(format_exception(self.engine.damage)))
+            if self.is_over() and self.engine.pending == 0:
+                break
+        with self.lock:
+            self.crew.end(orderly=not self._is_broken)
+        if self.watch.ident is not None:
+            self.watch.join()
+        del self.watch  # It knows us: without that, the processes would wait for the garbage collector.
+        self.engine.close()
 
-    def _is_over(self) -> bool:
-        executor = self._executor()
+    def is_over(self) -> bool:
+        executor = self.executor()
         if executor is not None and not executor._shutdown_thread and not process._global_shutdown:
             return False
-        self._engine.is_open = False
+        self.engine.is_open = False
         if executor is not None:
             executor._shutdown_thread = True
             if executor._cancel_pending_futures:
-                self._engine.cancel_queued()
+                self.engine.cancel_queued()
                 executor._cancel_pending_futures = False
         return True
 
-    # ---- Workers that are gone ----
-
-    def _mourn(self, number: int) -> bool:
-        """A worker has ended by itself. False: the pool has, too."""
-        executor = self._executor()
-        forced = executor is not None and executor._force_shutting_down
-        del executor
-        worker, future, stacks = self._crew.bury(number)
-        if self._restarts is None or forced:
-            self._break(future)
-            return False
-        reason = _describe_exit(worker.exitcode)
-        if future is not None:
-            text = f"the worker process {worker.pid} {reason} while it made this call"
-            _fail(future, WorkerCrashed(text, exitcode=worker.exitcode, stacks=stacks))
-        if not self._restarts.tolerates_one_more():
-            self._break(
-                message=f"The process pool has given up: its workers have died more than {self._restarts.max_restarts} "
-                f"times within {self._restarts.period:g} seconds; the last one {reason}."
-            )
-            return False
-        return self._replace()
-
-    def _end_overdue(self, number: int) -> bool:
-        self._crew.kill(number)
-        worker, future, _ = self._crew.bury(number)
-        if future is not None:
-            _fail(
-                future, TaskTimeout(f"the call took longer than its timeout; its worker process {worker.pid} was ended")
-            )
-        return self._replace()
-
-    def _replace(self) -> bool:
-        """Start a worker in the place of one that is gone. False: the pool has ended instead."""
-        if self._is_over() and self._engine.pending == 0:
-            return True
-        try:
-            with self._lock:
-                self._crew.start_worker()
-        except Exception as error:
-            if self._crew.processes:
-                return True  # The others go on.
-            self._break(
-                message="A replacement worker process could not be started, leaving the pool without workers "
-                "to run the remaining work.",
-                cause="".join(format_exception(error)),
-            )
-            return False
-        return True
-
-    def _break(
+    def break_pool(
         self,
         crashed: _base.Future[Any] | None = None,
         *,
         cause: str | None = None,
         message: str = "A process in the process pool was terminated abruptly while the future was running or pending.",
+        says: str = "A child process terminated abruptly, the process pool is not usable anymore",
     ) -> None:
-        """The pool is of no more use: every future fails, every worker ends."""
-        with self._lock:
-            executor = self._executor()
+        """The pool is of no more use: every future fails with ``message``, every call from now on with ``says``."""
+        with self.lock:
+            self._is_broken = True
+            executor = self.executor()
             if executor is not None:
-                executor._broken = "A child process terminated abruptly, the process pool is not usable anymore"
+                executor._broken = says
                 executor._shutdown_thread = True
                 del executor
-            self._engine.is_open = False
-            futures = ([] if crashed is None else [crashed]) + self._engine.abandon()
+            self.engine.is_open = False
+            futures = ([] if crashed is None else [crashed]) + self.engine.abandon()
         for future in futures:
             error = BrokenProcessPool(message)
             if cause is not None:
                 error.__cause__ = process._RemoteTraceback(f"\n'''\n{cause}'''")
-            _fail(future, error)
-        del futures
-        with self._lock:
-            self._crew.end()
+            self.engine.fail(future, error)
+        self.engine.call_for_attention()
 
 
-def _fail(future: _base.Future[Any], error: BaseException) -> None:
-    try:
-        future.set_exception(error)
-    except _base.InvalidStateError:
-        pass  # Cancelled meanwhile.
+class _Watch(threading.Thread):
+    """Sees workers die and calls that are over their time, and replaces workers.
+
+    A thread of its own: a callback, which the manager runs, may take its time.
+    """
+
+    def __init__(self, manager: _Manager, limit: str | None) -> None:
+        super().__init__(name="unirun-pool-watch")
+        self._engine = manager.engine
+        self._crew = manager.crew
+        self._manager = manager
+        self._limit = limit
+
+    def run(self) -> None:
+        while True:
+            what, numbers = self._engine.watch_workers()
+            if what == "ended":
+                return
+            for number in numbers:
+                (self._mourn if what == "died" else self._end_overdue)(number)
+            self._engine.call_for_attention()  # What the dead had not begun is for others; or nothing is left.
+
+    def _mourn(self, number: int) -> None:
+        """A worker has ended by itself."""
+        executor = self._manager.executor()
+        forced = executor is not None and executor._force_shutting_down
+        del executor
+        worker, call, stacks = self._crew.bury(number)
+        if self._limit is None or forced:
+            self._manager.break_pool(call and call.future)
+            return
+        reason = _describe_exit(worker.exitcode)
+        if not self._engine.tolerates_restart():
+            given_up = f"The process pool has given up: {self._limit}; the last one {reason}."
+            self._manager.break_pool(message=given_up, says=given_up)
+        else:
+            self._replace()
+        if call is not None:
+            text = f"the worker process {worker.pid} {reason} while it called {call.name}"
+            self._engine.fail(call.future, WorkerCrashed(text, exitcode=worker.exitcode, stacks=stacks))
+
+    def _end_overdue(self, number: int) -> None:
+        self._crew.kill(number)
+        worker, call, _ = self._crew.bury(number)
+        if call is not None:
+            text = f"{call.name} took longer than {call.timeout:g} s; its worker process {worker.pid} was ended"
+            self._engine.fail(call.future, TaskTimeout(text))
+        self._replace()
+
+    def _replace(self) -> None:
+        """Start a worker in the place of one that is gone, unless there is nothing left to do."""
+        if self._manager.is_over() and self._engine.pending == 0:
+            return
+        try:
+            with self._manager.lock:
+                self._crew.replace_worker()
+        except Exception as error:
+            if self._crew.processes:
+                return  # The others go on.
+            self._manager.break_pool(
+                message="A replacement worker process could not be started, leaving the pool without workers "
+                "to run the remaining work.",
+                cause="".join(format_exception(error)),
+            )
 
 
 def _describe_exit(exitcode: int | None) -> str:
