@@ -107,7 +107,6 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
                     "max_tasks_per_child nor a context that is not multiprocessing's"
                 )
             super().__init__(max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child)
-            self._counts = FutureCounts(self._max_workers)
             if _is_foreign(mp_context):
                 warnings.warn(
                     "ProcessPoolExecutor downgraded to stdlib behaviour: mp_context is not one of multiprocessing's",
@@ -260,6 +259,12 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
         if engine.may_grow and not engine.take_idle_token() and not self._force_shutting_down:
             self._crew.start_worker()
             engine.may_grow = len(self._crew.processes) < self._max_workers
+
+    @property
+    def _counts(self) -> FutureCounts:
+        """Of the calls that the standard machinery serves; its constructor knows nothing of them."""
+        made: FutureCounts = vars(self).setdefault("_future_counts", FutureCounts(self._max_workers))
+        return made
 
     def _statistics(self) -> dict[str, Any]:
         """What `Run.metrics` and a service's figures are made of. No times where the standard machinery serves."""
