@@ -46,6 +46,7 @@ FULL = [
     ["pools/bridge.py", *ONE_CPU],
     ["pools/bridge.py"],
     ["pools/imports.py"],
+    ["pools/compat.py", *ONE_CPU],
     ["../tests/faults/chaos.py", "--seconds", "600"],
 ]
 QUICK = [

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.native
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-PAGES = ("README.md", "docs/python.md", "docs/asyncio.md", "docs/run.md", "docs/pools.md")
+PAGES = ("README.md", "docs/python.md", "docs/asyncio.md", "docs/run.md", "docs/pools.md", "docs/compat.md")
 PORT = "7001"  # Of the pages; a test takes one that is free.
 
 

@@ -9,7 +9,9 @@ See docs/compat.md.
 
 from __future__ import annotations
 
-from unirun.compat import _mirror, record
+import os
+
+from unirun.compat import _mirror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,4 +49,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__getattr__("__all__")})
 
 
-record.begin()
+if "UNIRUN_COMPAT_RECORD" in os.environ:
+    from unirun.compat import record
+
+    record.begin()
