@@ -1,17 +1,18 @@
-"""A storm over the native thread pool and its futures, for sanitizers: many threads do everything at once.
+"""A storm over a native pool and its futures, for sanitizers: many threads do everything at once.
 
-usage: stress.py [--rounds N]     exits 1 if a task is lost, done twice or ends otherwise than it should
+usage: stress.py [--rounds N] [--interpreters]     exits 1 if a task is lost or ends otherwise than it should
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import random
 import sys
 import threading
-from collections import Counter
-from concurrent.futures import CancelledError, as_completed, wait
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Executor, as_completed, wait
 from concurrent.futures import Future as StandardFuture
 from typing import Any
 
@@ -22,21 +23,21 @@ from unirun.executors.threads import ThreadPoolExecutor
 PATIENCE = 60.0
 
 
+def task(fail: bool) -> int:
+    if fail:
+        raise LookupError("on purpose")
+    return 1
+
+
 class Storm:
-    """What was asked for and what came of it; both sides count."""
+    """One thread of it; ``task(fail)`` raises LookupError or returns 1."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, make: Callable[[int], Executor], task: Callable[[bool], int]) -> None:
         self.chance = random.Random(seed)
-        self.ends: Counter[str] = Counter()
-        self.ran: Counter[str] = Counter()
+        self.make = make
+        self.task = task
 
-    def task(self, fail: bool) -> int:
-        self.ran["run"] += 1  # Under the GIL only nearly exact: not judged.
-        if fail:
-            raise LookupError("on purpose")
-        return 1
-
-    def one(self, pool: ThreadPoolExecutor) -> None:
+    def one(self, pool: Executor) -> None:
         fail = self.chance.random() < 0.2
         called: list[StandardFuture[int]] = []
         future = pool.submit(self.task, fail)
@@ -59,7 +60,7 @@ class Storm:
             assert fail
         assert future.done()
 
-    def many(self, pool: ThreadPoolExecutor) -> None:
+    def many(self, pool: Executor) -> None:
         futures = [pool.submit(abs, -number) for number in range(200)]
         for future in futures[::3]:
             future.cancel()
@@ -98,23 +99,23 @@ class Storm:
         asyncio.run(main())
 
     def ended_midway(self) -> None:
-        pool = ThreadPoolExecutor(2)
+        pool = self.make(2)
         futures = [pool.submit(self.task, False) for _ in range(50)]
         pool.shutdown(wait=False, cancel_futures=self.chance.random() < 0.5)
         assert all(future.cancelled() or future.result(PATIENCE) == 1 for future in futures)
 
-    def round(self, pool: ThreadPoolExecutor) -> None:
+    def round(self, pool: Executor) -> None:
         for _ in range(20):
             self.one(pool)
         self.many(pool)
         self.by_hand()
-        self.over_a_loop()
+        if isinstance(pool, ThreadPoolExecutor):
+            self.over_a_loop()
         self.ended_midway()
 
 
-def blow(seed: int, rounds: int, pool: ThreadPoolExecutor, failures: list[Any]) -> None:
+def blow(storm: Storm, rounds: int, pool: Executor, failures: list[Any]) -> None:
     try:
-        storm = Storm(seed)
         for _ in range(rounds):
             storm.round(pool)
     except BaseException as error:
@@ -125,10 +126,16 @@ def blow(seed: int, rounds: int, pool: ThreadPoolExecutor, failures: list[Any]) 
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--rounds", type=int, default=20)
-    rounds = arguments.parse_args().rounds
+    arguments.add_argument("--interpreters", action="store_true")
+    options = arguments.parse_args()
+    kind = ("interpreters", "InterpreterPoolExecutor") if options.interpreters else ("threads", "ThreadPoolExecutor")
+    make = getattr(importlib.import_module(f"unirun.executors.{kind[0]}"), kind[1])
     failures: list[Any] = []
-    with ThreadPoolExecutor(3) as pool:
-        threads = [threading.Thread(target=blow, args=(seed, rounds, pool, failures)) for seed in range(4)]
+    with make(3) as pool:
+        # A function of a module: one of __main__ would go by the standard library's machinery.
+        call = importlib.import_module("stress").task
+        storms = [Storm(seed, make, call) for seed in range(4)]
+        threads = [threading.Thread(target=blow, args=(storm, options.rounds, pool, failures)) for storm in storms]
         for thread in threads:
             thread.start()
         for thread in threads:
