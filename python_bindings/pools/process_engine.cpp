@@ -403,7 +403,8 @@ PyObject* ProcessEngine::bury(std::uint64_t id) {
       Py_XDECREF(crashed);
       const double timeout = std::chrono::duration<double>(task.timeout).count();
       ++condemned_;
-      crashed = Py_BuildValue("(OOd)", task.future.get(), task.callable.get(), timeout);
+      crashed = Py_BuildValue("(OOOd)", task.future.get(), task.callable.get(),
+                              task.arguments.get(), timeout);
       statistics_.count(&Statistics::failed);
       if (crashed == nullptr) return nullptr;
     } else {

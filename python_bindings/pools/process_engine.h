@@ -59,8 +59,9 @@ class ProcessEngine {
   // caller's to close. Null: an exception is set.
   [[nodiscard]] PyObject* open_worker();
   void attach(std::uint64_t id, int sentinel);
-  // Forgets a worker that has ended. The call that it was making, (future, callable, timeout or 0),
-  // or None; what it had not begun is first in the queue again. Null: an exception is set.
+  // Forgets a worker that has ended. The call that it was making, (future, callable, arguments,
+  // timeout or 0), or None; what it had not begun is first in the queue again. Null: an exception
+  // is set.
   [[nodiscard]] PyObject* bury(std::uint64_t id);
   void set_restart_limits(RestartIntensity::Limits limits) { restarts_.set_limits(limits); }
   // Counts a worker that is to be replaced because it has died. False: that is one too many.

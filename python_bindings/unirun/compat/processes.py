@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from multiprocessing.context import BaseContext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unirun._standard import standard
 from unirun.compat.pools import NEEDS_STANDARD, StandIn, decide, passing_for, wants_standard
@@ -12,12 +12,14 @@ from unirun.executors import processes as _native
 from unirun.executors.pools import CANNOT_START
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import process as _standard
 else:
     _standard = standard("concurrent.futures.process")
 
 __all__ = ["ProcessPoolExecutor"]
+
+T = TypeVar("T")
 
 
 class ProcessPoolExecutor(_native.ProcessPoolExecutor, metaclass=StandIn):
@@ -54,6 +56,17 @@ class ProcessPoolExecutor(_native.ProcessPoolExecutor, metaclass=StandIn):
                 self, max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child
             )
         decide(self, "process", max_workers, why or expected, expected=not why)
+
+    @passing_for(_standard.ProcessPoolExecutor.map)
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **more: Any,
+    ) -> Iterator[T]:
+        return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize, **more)
 
     @passing_for(_standard.ProcessPoolExecutor.shutdown)
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -19,7 +19,7 @@ import time
 import warnings
 import weakref
 from concurrent.futures import _base
-from functools import partial
+from itertools import islice, repeat
 from multiprocessing.context import BaseContext
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
@@ -32,7 +32,7 @@ from unirun.executors.process_worker import Channel
 from unirun.metrics import FutureCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import process as _process
 else:
     _process = standard("concurrent.futures.process")
@@ -163,6 +163,28 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
         """
         return self._submit_with_care(fn, tuple(args), kwargs, timeout)
 
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **more: Any,
+    ) -> Iterator[T]:
+        """Yield ``fn(*each)`` for each of ``zip(*iterables)``, in order, ``chunksize`` calls at a time.
+
+        See `concurrent.futures.ProcessPoolExecutor.map`. ``timeout`` in seconds counts from now, for all of them.
+        """
+        if self._engine is None or chunksize < 1:  # What is wrong with it, the standard class says.
+            return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize, **more)
+        if chunksize == 1:
+            return _base.Executor.map(self, fn, *iterables, timeout=timeout, **more)
+        # By position, not as a partial(): then its parts are named or written as those of any call.
+        chunks = _chunks(zip(*iterables, strict=False), chunksize)
+        results = _base.Executor.map(self, process._process_chunk, repeat(fn), chunks, timeout=timeout, **more)
+        joined: Iterator[T] = process._chain_from_iterable_of_lists(results)
+        return joined
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         engine = self._engine
         if engine is None:
@@ -275,6 +297,12 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
     def _watch(self, bell: int) -> None:
         """Write to the eventfd ``bell`` once, when the statistics change from now on; -1: to none. Thread: any."""
         (self._counts if self._engine is None else self._engine).watch(bell)
+
+
+def _chunks(calls: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    calls = iter(calls)
+    while chunk := tuple(islice(calls, size)):
+        yield chunk
 
 
 def _is_foreign(context: object) -> bool:
@@ -420,14 +448,15 @@ class _Call(NamedTuple):
 
     future: _base.Future[Any]
     callable: Callable[..., Any]
+    arguments: tuple[Any, ...]
     timeout: float
 
     @property
     def name(self) -> str:
         """Of the function, as one would import it."""
         function: Any = self.callable
-        if isinstance(function, partial):  # A chunk of a map() is called through one.
-            function = function.args[0] if function.func is process._process_chunk else function.func
+        if function is process._process_chunk:  # Of a map().
+            function = self.arguments[0]
         return f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', repr(function))}"
 
 
