@@ -15,13 +15,45 @@ from unirun.compat import _mirror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from concurrent.futures import *
+    from concurrent.futures import (
+        ALL_COMPLETED,
+        FIRST_COMPLETED,
+        FIRST_EXCEPTION,
+        BrokenExecutor,
+        CancelledError,
+        Executor,
+        Future,
+        InvalidStateError,
+        ProcessPoolExecutor,
+        ThreadPoolExecutor,
+        TimeoutError,  # noqa: A004
+        as_completed,
+        wait,
+    )
     from typing import Any
 
     from unirun.compat import asyncio, concurrent
     from unirun.compat.loops import run_in_executor, to_thread
 
-    __all__ = ["asyncio", "concurrent", "run_in_executor", "to_thread"]  # And those of concurrent.futures.
+    __all__ = [
+        "ALL_COMPLETED",
+        "FIRST_COMPLETED",
+        "FIRST_EXCEPTION",
+        "BrokenExecutor",
+        "CancelledError",
+        "Executor",
+        "Future",
+        "InvalidStateError",
+        "ProcessPoolExecutor",
+        "ThreadPoolExecutor",
+        "TimeoutError",
+        "as_completed",
+        "asyncio",
+        "concurrent",
+        "run_in_executor",
+        "to_thread",
+        "wait",
+    ]
 
 PACKAGES = ("asyncio", "concurrent")
 OF_ASYNCIO = ("run_in_executor", "to_thread")

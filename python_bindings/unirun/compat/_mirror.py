@@ -25,10 +25,14 @@ PACKAGES = ("asyncio", "concurrent")
 
 _THREADS = {"ThreadPoolExecutor": "unirun.compat.threads"}
 _PROCESSES = {"ProcessPoolExecutor": "unirun.compat.processes"}
-_AWAITED = dict.fromkeys(("to_thread", "run_in_executor"), "unirun.compat.loops")
+_AWAITED = {"run_in_executor": "unirun.compat.loops", "to_thread": "unirun.compat.loops"}
 # Who asks for a loop gets one whose default executor is ours. Where mirrors have the standard names
 # asyncio itself finds our pools, and makes one when it needs one.
-_LOOPS = dict.fromkeys(("get_event_loop", "get_running_loop", "new_event_loop"), "unirun.compat.loops")
+_LOOPS = {
+    "get_event_loop": "unirun.compat.loops",
+    "get_running_loop": "unirun.compat.loops",
+    "new_event_loop": "unirun.compat.loops",
+}
 
 INJECTED: dict[str, dict[str, str]] = {
     "asyncio": _AWAITED,
@@ -53,7 +57,7 @@ class Mirror(ModuleType):
     __standard__: ModuleType
     __own__: dict[str, str]
 
-    __doc__ = property(lambda self: self.__standard__.__doc__)
+    __doc__: Any = property(lambda self: self.__standard__.__doc__)
 
     def __init__(self, standard: ModuleType, own: dict[str, str]) -> None:
         super().__init__(standard.__name__)
