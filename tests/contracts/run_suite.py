@@ -10,6 +10,7 @@ one {"test": id} when a test begins (or is listed), one {"test": id, "outcome": 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import unittest
 from collections import Counter
@@ -108,6 +109,7 @@ def count_engines(into: Counter[str]) -> None:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Tests send it; a job in the background ignores it.
     what, rows, chosen, *modules = sys.argv[1:]
     result = Result(rows)
     import_module("contract_side").begin()
