@@ -188,6 +188,54 @@ PyObject* engine_take(PyObject* self, PyObject* make) {
   }
 }
 
+PyObject* keywords_of(const Task* task) {
+  Reference keywords = Reference::steal(PyDict_New());
+  for (Py_ssize_t at = task->count; keywords && at < task->total(); ++at) {
+    PyObject* const name = PyTuple_GET_ITEM(task->names, at - task->count);
+    if (PyDict_SetItem(keywords.get(), name, task->arguments[at]) != 0) return nullptr;
+  }
+  return keywords.release();
+}
+
+PyObject* arguments_of(const Task* task) {
+  PyObject* const arguments = PyTuple_New(task->count);
+  if (arguments == nullptr) return nullptr;
+  for (Py_ssize_t at = 0; at < task->count; ++at) {
+    PyTuple_SET_ITEM(arguments, at, Py_NewRef(task->arguments[at]));
+  }
+  return arguments;
+}
+
+// pop(make): the next queued task that has a future, for who runs or cancels it instead of us:
+// (future, callable, arguments, keywords). None: there is none. `make` as for take().
+PyObject* engine_pop(PyObject* self, PyObject* make) {
+  ThreadEngine* const engine = cast(self);
+  for (;;) {
+    Task* task = nullptr;
+    {
+      const ObjectLock lock(self);
+      task = engine->queue.pop();
+      if (task != nullptr) count_taken(engine, task);
+    }
+    if (task == nullptr) Py_RETURN_NONE;
+    PyObject* item = nullptr;
+    if (Future* const future = task->promise.future(); future == nullptr) {
+      break_promise(task, make);
+      Task::destroy(task);
+      continue;
+    } else {
+      const Reference arguments = Reference::steal(arguments_of(task));
+      const Reference keywords = Reference::steal(arguments ? keywords_of(task) : nullptr);
+      if (keywords) {
+        item = PyTuple_Pack(4, reinterpret_cast<PyObject*>(future), task->callable, arguments.get(),
+                            keywords.get());
+      }
+    }
+    Task::destroy(task);
+    return item;
+  }
+}
+
 // leave(): a thread that was started will not work().
 PyObject* engine_leave(PyObject* self, PyObject* /*unused*/) {
   const ObjectLock lock(self);
@@ -283,11 +331,12 @@ PyObject* engine_resize(PyObject* self, PyObject* limit) {
 }
 
 PyMethodDef* methods() {
-  static std::array<PyMethodDef, 12> table{{
+  static std::array<PyMethodDef, 13> table{{
       {"work", engine_work, METH_NOARGS, nullptr},
       {"close", engine_close, METH_NOARGS, nullptr},
       {"put", engine_put, METH_O, nullptr},
       {"take", engine_take, METH_O, nullptr},
+      {"pop", engine_pop, METH_O, nullptr},
       {"leave", engine_leave, METH_NOARGS, nullptr},
       {"forget", engine_forget, METH_O, nullptr},
       {"qsize", engine_qsize, METH_NOARGS, nullptr},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from unirun._standard import standard
 from unirun.compat.pools import NEEDS_STANDARD, StandIn, decide, passing_for, wants_standard
+from unirun.compat.work_queue import WorkQueue
 from unirun.executors import threads as _native
 from unirun.executors.pools import CANNOT_START
 
@@ -33,10 +34,12 @@ class _Replaceable:
         return vars(pool)[self._name]
 
     def __set__(self, pool: ThreadPoolExecutor, value: object) -> None:
+        engine = pool._engine
+        if engine is not None and value is engine:
+            value = WorkQueue(pool, pool._engine)
+        elif engine is not None and value is not vars(pool)[self._name]:
+            pool._step_back(f"{self._name} was replaced")
         vars(pool)[self._name] = value
-        if pool._engine is not None and value is not pool._engine:
-            pool._drop_engine()
-            decide(pool, "thread", pool._max_workers, f"{self._name} was replaced")
 
 
 class ThreadPoolExecutor(_native.ThreadPoolExecutor, metaclass=StandIn):
@@ -61,6 +64,8 @@ class ThreadPoolExecutor(_native.ThreadPoolExecutor, metaclass=StandIn):
         **context: Any,  # From 3.14 on the standard class looks at it.
     ) -> None:
         why = NEEDS_STANDARD if initializer is not None else ""
+        if type(self)._adjust_thread_count is not ThreadPoolExecutor._adjust_thread_count:
+            why = why or "its class has an _adjust_thread_count of its own"  # Whose threads read the standard queue.
         configured = wants_standard()
         if not (why or configured or context):
             try:
@@ -94,8 +99,15 @@ class ThreadPoolExecutor(_native.ThreadPoolExecutor, metaclass=StandIn):
         """Leave it to the standard machinery from now on; what is queued is still done."""
         self._former_engine, self._engine = self._engine, None  # Kept: another thread may be in submit().
         self.drop_engine()
-        if vars(self).get("_work_queue") is self._former_engine:
+        if isinstance(vars(self).get("_work_queue"), WorkQueue):
             vars(self)["_work_queue"] = SimpleQueue()
+
+    def _step_back(self, why: str) -> Any:
+        """Have the standard machinery serve what comes from now on, and say so; return its queue."""
+        if self._engine is not None:
+            self._drop_engine()
+            decide(self, "thread", self._max_workers, why)
+        return vars(self)["_work_queue"]
 
     # ---- Without an engine: the standard machinery ----
 
