@@ -25,7 +25,12 @@ def pool_class(request: pytest.FixtureRequest) -> Any:
 def busy(pool: Any) -> threading.Event:
     """Have a thread of the pool wait for what is returned."""
     began, released = threading.Event(), threading.Event()
-    pool.submit(lambda: (began.set(), released.wait(PATIENCE)))
+
+    def work() -> None:
+        began.set()
+        released.wait(PATIENCE)
+
+    pool.submit(work)
     assert began.wait(PATIENCE)
     return released
 
