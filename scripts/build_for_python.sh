@@ -8,6 +8,8 @@ python=${1:?INTERPRETER}; shift
 [ $# -gt 0 ] || set -- unirun unirun-guard _core
 read -r version prefix < <("$python" -c 'import sys; print("%d.%d%s" % (*sys.version_info[:2], sys.abiflags), sys.base_prefix)')
 home=$PWD/build/pythons/$version
+mkdir -p "$home"
+exec 9>"$home/.lock" && flock 9  # Two tests may ask at once.
 want="$("$python" -V) $python $(sha256sum < requirements/dev.txt)"
 if [ "$(cat "$home/.installed" 2>/dev/null)" != "$want" ]; then
   "$python" -m venv --clear "$home/venv"

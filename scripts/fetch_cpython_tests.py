@@ -100,10 +100,10 @@ def fetch(python: Interpreter, neighbours: list[Interpreter]) -> Path:
                 copy(other.tests / suite, tests / suite)
                 sources[suite] = f"{other.version}"
     if missing := [suite for suite in SUITES if suite not in sources]:
+        also = f"; Debian: apt-get install libpython{python.series}-testsuite" if python.series in DEBIAN else ""
         raise SystemExit(
-            f"fetch_cpython_tests: {', '.join(missing)} of {python.version} is not to be had: neither"
-            f" {python.tests} nor Debian has it. Right would be CPython's Lib/test of that version there"
-            f" (Debian: apt-get install libpython{python.series}-testsuite)."
+            f"fetch_cpython_tests: {', '.join(missing)} of {python.version} is not to be had: neither the interpreter"
+            f" nor Debian has it. Right would be CPython's Lib/test of that version there ({python.tests}{also})."
         )
     (half_made / "SOURCES").write_text("".join(f"{suite}: {whence}\n" for suite, whence in sources.items()))
     shutil.rmtree(folder, ignore_errors=True)

@@ -95,18 +95,22 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "".join(lines)
 
 
-def main() -> int:
-    paths = sys.argv[1:] or interpreters()
+def keep(interpreter: suites.Interpreter, suite: str, row: dict[str, Any]) -> None:
+    """Add a row to what other runs have found, and to the page."""
     results: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results.setdefault(interpreter.version, {})[suite] = row
+    RESULTS.write_text(json.dumps(results, indent=1))
+    PAGE.write_text(TABLE.sub(lambda found: found[1] + table(results) + found[2], PAGE.read_text()))
+
+
+def main() -> int:
     faults = 0
-    for path in paths:
+    for path in sys.argv[1:] or interpreters():
         interpreter = suites.interpreter(path, interpreters())
         for suite in suites.SUITES:
             row = examine(interpreter, suite)
-            results.setdefault(interpreter.version, {})[suite] = row
+            keep(interpreter, suite, row)
             faults += sum(len(row[side]["faults"]) for side in SIDES[suite])
-            RESULTS.write_text(json.dumps(results, indent=1))
-            PAGE.write_text(TABLE.sub(lambda found: found[1] + table(results) + found[2], PAGE.read_text()))
     return 1 if faults else 0
 
 

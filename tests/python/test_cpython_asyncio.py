@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from comparison import assert_no_fault
 from suites import interpreter, modules_of
 

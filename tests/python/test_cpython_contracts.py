@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import contract_side
-import pytest
 import suites
 from comparison import assert_no_fault
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.timeout(600)]
 
 # The parts of test_concurrent_futures that are quick and closest to the engines: modules, and up to 3.11 classes.
 GATE = re.compile(r"\.test_(thread_pool|future|init|shutdown)\.|\.(Thread|Future|\w*Initializer|\w*Shutdown)\w*\.")
@@ -112,10 +116,19 @@ def test_a_fault_of_ours_is_found_and_one_of_the_suite_is_none(tmp_path: Path) -
     ]
 
 
+def test_tests_that_cannot_be_had_are_an_error_that_says_what_would_be_right(tmp_path: Path) -> None:
+    script: Any = runpy.run_path(str(suites.ROOT / "scripts/fetch_cpython_tests.py"))
+    script["fetch"].__globals__["CACHE"] = tmp_path
+    without = script["Interpreter"](sys.executable, "3.12.1", tmp_path / "nothing")  # Debian has no 3.12.
+    with pytest.raises(SystemExit) as error:
+        script["fetch"](without, [])
+    assert "test_asyncio, test_concurrent_futures of 3.12.1 is not to be had" in str(error.value)
+    assert f"Right would be CPython's Lib/test of that version there ({tmp_path / 'nothing'})" in str(error.value)
+
+
 # ---- The gate ----
 
 
-@pytest.mark.timeout(600)
 def test_the_gate_of_concurrent_futures_finds_no_fault() -> None:
     interpreter = here()
     report = assert_no_fault(
@@ -125,14 +138,12 @@ def test_the_gate_of_concurrent_futures_finds_no_fault() -> None:
     assert report.engines["threads"] > 20 and report.engines["processes"] > 20
 
 
-@pytest.mark.timeout(600)
 def test_the_gate_of_asyncio_finds_no_fault() -> None:
     report = assert_no_fault(here(), "managed", GATE_OF_ASYNCIO)
     assert len(report.outcomes) > 300
     assert report.engines["threads"] >= 5
 
 
-@pytest.mark.timeout(600)
 def test_the_tests_of_futures_find_no_fault_with_native_ones() -> None:
     interpreter = here()
     modules = suites.modules_of(interpreter, "test_concurrent_futures")
