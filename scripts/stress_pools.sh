@@ -1,18 +1,27 @@
 #!/usr/bin/env bash
-# The storm over task pools (tests/pools/stress.py) with the module unirun._pools under TSan, then under ASan with UBSan.
+# The storm over task pools (tests/pools/stress.py) with the module unirun._pools under TSan, then under ASan with UBSan:
+# over threads, and where the Python has them over interpreters.
+#
+#   scripts/stress_pools.sh [INTERPRETER]     without one: that of .venv
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=$PWD/.venv/bin/python
+python=${1:-$PWD/.venv/bin/python}
+version=$("$python" -c 'import sys, sysconfig; print("%d.%d" % sys.version_info[:2] + sysconfig.get_config_var("abiflags"))')
+
+interpreters=$("$python" -c 'import sys; print("yes" if sys.version_info >= (3, 14) and sys._is_gil_enabled() else "")')
 
 # storm NAME SANITIZERS RUNTIME ROUNDS: builds the module into build/NAME and runs the storm on it.
 storm() {
-  cmake --preset dev -B "build/$1" -DUNIRUN_BUILD_TESTS=OFF -DUNIRUN_SANITIZE="$2" -DUNIRUN_WERROR=OFF \
+  local build=build/$1-$version
+  cmake --preset dev -B "$build" -DUNIRUN_BUILD_TESTS=OFF -DUNIRUN_SANITIZE="$2" -DUNIRUN_WERROR=OFF \
     -DUNIRUN_PRECOMPILE=OFF -DPython_EXECUTABLE="$python" >/dev/null
-  cmake --build "build/$1" --target _pools
-  echo "storm: $2, $4 rounds"
-  LD_PRELOAD=$(gcc -print-file-name="$3") PYTHONPATH=$PWD/build/$1/python PYTHONMALLOC=malloc \
-    TSAN_OPTIONS=halt_on_error=1:exitcode=66 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-    "$python" -X faulthandler tests/pools/stress.py --rounds "$4"
+  cmake --build "$build" --target _pools
+  for pool in "" ${interpreters:+--interpreters}; do
+    echo "storm: $2, Python $version, $4 rounds ${pool#--}"
+    LD_PRELOAD=$(gcc -print-file-name="$3") PYTHONPATH=$PWD/$build/python PYTHONMALLOC=malloc \
+      TSAN_OPTIONS=halt_on_error=1:exitcode=66 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+      "$python" -X faulthandler tests/pools/stress.py --rounds "$4" $pool
+  done
 }
 
 storm tsan-python thread libtsan.so 100
