@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import process
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -146,6 +147,7 @@ def test_what_is_wrapped_around_a_call_is_looked_through() -> None:
     assert call_of(twice, (1,), {"text": True}) == (subprocess.run, (["ls"], 1), {"check": True, "text": True})
     assert call_of(partial(copy_context().run, dedent, "x"), (), {}) == (dedent, ("x",), {})
     assert call_of(dedent, ("x",), {}) == (dedent, ("x",), {})
+    assert call_of(process._process_chunk, (dedent, ["x"]), {}) == (dedent, (["x"],), {})
 
 
 def test_arguments_are_shortened_and_may_have_no_repr() -> None:

@@ -114,12 +114,14 @@ def call_of(
     from contextvars import Context
     from functools import partial
 
-    while isinstance(function, partial):
-        function, args, kwargs = function.func, (*function.args, *args), {**function.keywords, **kwargs}
+    while True:
         in_chunks = getattr(function, "__qualname__", "") == "_process_chunk"
-        if args and (in_chunks or isinstance(getattr(function, "__self__", None), Context)):
+        if isinstance(function, partial):
+            function, args, kwargs = function.func, (*function.args, *args), {**function.keywords, **kwargs}
+        elif args and (in_chunks or isinstance(getattr(function, "__self__", None), Context)):
             function, args = args[0], args[1:]
-    return function, args, kwargs
+        else:
+            return function, args, kwargs
 
 
 def name_of(function: object) -> str:
