@@ -51,13 +51,12 @@ struct NativePool {
     Wakes wakes;
     if (push_task(engine, task, wakes)) return start_worker(self, engine, task);
     // Else they are called with the GIL held: where many tasks follow, they are to find many.
-    if (!wakes.empty() && takes_outcomes()) {
-      without_gil([&] {
-        engine->completer.rendezvous.let_go();
-        wakes.ring();
-        return 0;
-      });
-    }
+    if (wakes.empty() || !takes_outcomes()) return true;
+    engine->completer.rendezvous.let_go();  // Without the GIL the engine might be gone.
+    without_gil([&] {
+      wakes.ring();
+      return 0;
+    });
     return true;
   }
 

@@ -8,6 +8,9 @@
 
 #pragma once
 
+#include "python_bindings/python.h"
+// Python.h first.
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
