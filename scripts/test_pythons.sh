@@ -16,5 +16,5 @@ for python in "${interpreters[@]}"; do
   echo "test_pythons: $("$python" -V)"
   home=$(scripts/build_for_python.sh "$python")
   ln -sf "$home/build/bin/unirun" "$home/venv/bin/unirun"
-  UNIRUN_BINARY=$home/build/bin/unirun "$home/venv/bin/python" -m pytest -q -m "not slow" tests/python
+  UNIRUN_BINARY=$home/build/bin/unirun "$home/venv/bin/python" -m pytest -q -m "not slow" tests/python tests/pools
 done

@@ -46,7 +46,9 @@ std::optional<ProcessCrew::Ends> ProcessCrew::open() {
   if (ends.memory >= 0 && ::pipe2(life.data(), O_CLOEXEC) == 0 &&
       ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets.data()) == 0)
     worker = std::make_shared<ProcessWorker>(last_ + 1, ends.memory);
-  if (worker == nullptr || worker->memory.start() == nullptr) {
+  // A forked worker has our address space, and the limit of that, and maps the memory once more.
+  if (worker == nullptr || worker->memory.start() == nullptr ||
+      SharedMemory(ends.memory, worker_memory_size).start() == nullptr) {
     const int why = errno;
     for (int number : {ends.memory, life[0], life[1], sockets[0], sockets[1]}) close_one(number);
     errno = why;

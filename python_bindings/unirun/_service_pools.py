@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from unirun._metrics import pulse
-from unirun.metrics import CountedSubmit, stop_counting
+from unirun.executors.counting import count, stop_counting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,8 +51,7 @@ class ServicePools:
             if not self._open:
                 pulse.leave(self.sample)
         if told is not None:
-            told.watch(-1)
-            stop_counting(executor)
+            told.forget()
 
     def end(self) -> None:
         """End what is open, without waiting: tasks that have not begun are cancelled, worker processes killed.
@@ -93,13 +92,14 @@ class _Told:
         self.executor = executor
         self.counters = dict.fromkeys(COUNTED, 0)
         native: Any = executor
-        if hasattr(native, "_watch") and native._statistics():
-            self.statistics: Callable[[], Mapping[str, Any]] = native._statistics
-            self.watch: Callable[[int], object] = native._watch
-            return
-        counted = executor.__dict__["submit"] = CountedSubmit(executor)
-        self.statistics = counted.statistics
-        self.watch = counted.watch
+        self._tally = None if hasattr(native, "_statistics") else count(executor)
+        self.statistics: Callable[[], Mapping[str, Any]] = (self._tally or native)._statistics
+        self.watch: Callable[[int], object] = (self._tally or native)._watch
+
+    def forget(self) -> None:
+        self.watch(-1)
+        if self._tally is not None:
+            stop_counting(self.executor, self._tally)
 
 
 _left_behind: WeakSet[Thread] = WeakSet()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from unirun._warn import warn_caller
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Mode: TypeAlias = Literal["auto", "thread", "process", "subinterpreter", "none"]
 """What is asked of the scheduler. ``none`` is the shared thread pool, with nothing decided."""
@@ -16,6 +19,7 @@ ThreadMode: TypeAlias = Literal["auto", "gil", "nogil"]
 
 Engine: TypeAlias = Literal["native", "stdlib"]
 Pickler: TypeAlias = Literal["pickle", "cloudpickle"]
+OnWorkerCrash: TypeAlias = Literal["break", "replace"]
 
 YES = ("1", "true", "yes", "on")
 NO = ("0", "false", "no", "off")
@@ -63,16 +67,27 @@ class RuntimeConfig:
     pickler: Pickler | None = None
     """``cloudpickle``, where it is installed: lambdas and local functions go to processes too. Default: ``pickle``."""
 
+    on_worker_crash: OnWorkerCrash | None = None
+    """Of process pools: ``replace``: the death of a worker fails its call alone. Default: ``break``, the whole pool."""
+
+    task_timeout: float | None = None
+    """Of process pools: seconds that a call may run; after that its worker is ended. Default: without end."""
+
+    modules: Sequence[str] | None = None
+    """Of pools of interpreters: what each imports before its first task. Default: isolated, each what it needs."""
+
     progress: bool | None = None
     """A progress bar for each `Run`, on a terminal, by rich or tqdm where installed. Default: False."""
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices and not (value is None and name in OPEN):
-                raise ValueError(f"RuntimeConfig.{name}: {value!r} is not one of {', '.join(choices)}")
-        if self.max_workers is not None and self.max_workers <= 0:
-            raise ValueError(f"RuntimeConfig.max_workers must be greater than 0, not {self.max_workers}")
+        for name in CHOICES:
+            if not (getattr(self, name) is None and name in OPEN):
+                check(name, getattr(self, name), "RuntimeConfig.")
+        for name in ("max_workers", "task_timeout", "modules"):
+            if getattr(self, name) is not None:
+                check(name, getattr(self, name), "RuntimeConfig.")
+        if self.modules is not None:
+            object.__setattr__(self, "modules", tuple(self.modules))
 
     @classmethod
     def from_env(cls) -> RuntimeConfig:
@@ -99,11 +114,29 @@ class RuntimeConfig:
         return replace(self, **missing)
 
 
+def check(name: str, value: Any, prefix: str = "") -> None:
+    """Raise `ValueError` or `TypeError` for a value that the field ``name`` cannot have."""
+    if name in CHOICES:
+        if value not in CHOICES[name]:
+            raise ValueError(f"{prefix}{name}: {value!r} is not one of {', '.join(CHOICES[name])}")
+    elif name == "max_workers":
+        if value <= 0:
+            raise ValueError(f"{prefix}max_workers must be greater than 0, not {value}")
+    elif name == "task_timeout":
+        if not isinstance(value, int | float):
+            raise TypeError(f"{prefix}task_timeout must be a number of seconds, not {value!r}")
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{prefix}task_timeout must be a number of seconds greater than 0, not {value!r}")
+    elif name == "modules" and (isinstance(value, str) or not all(isinstance(each, str) for each in value)):
+        raise TypeError(f"{prefix}modules must be a sequence of names of modules, not {value!r}")
+
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "mode": get_args(Mode),
     "thread_mode": get_args(ThreadMode),
     "engine": get_args(Engine),
     "pickler": get_args(Pickler),
+    "on_worker_crash": get_args(OnWorkerCrash),
 }
 OPEN = tuple(field.name for field in fields(RuntimeConfig) if field.default is None)
 
@@ -119,8 +152,20 @@ def _read(name: str, text: str) -> object:
         if word.isdecimal() and int(word) > 0:
             return int(word)
         raise ValueError("a whole number greater than 0")
+    if name == "task_timeout":
+        return _seconds(word)
+    if name == "modules":
+        return tuple(module.strip() for module in text.split(",") if module.strip())
     if word in YES:
         return True
     if word in NO:
         return False
     raise ValueError(f"one of {', '.join(YES + NO)}")
+
+
+def _seconds(word: str) -> float:
+    try:
+        check("task_timeout", seconds := float(word))
+    except ValueError:
+        raise ValueError("a number of seconds greater than 0") from None
+    return seconds

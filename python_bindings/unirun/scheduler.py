@@ -7,6 +7,7 @@ interpreter and the machine can do. Thread: any.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, cast, get_args
 
 from unirun import _current_service
@@ -25,8 +26,10 @@ from unirun.executors import shared
 from unirun.executors.pools import CANNOT_START, NewPool, new_pool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
+    from unirun.config import OnWorkerCrash
     from unirun.decisions import Reason
     from unirun.executors.pools import Kind
 
@@ -56,7 +59,7 @@ OWN_NAME = "unirun-run"  # The threads of a pool that was leased without a name.
 
 
 class Hints(TypedDict, total=False):
-    """What a call may say; the last five stand for the fields of `RuntimeConfig`."""
+    """What a call may say; from ``cpu_bound`` on they stand for the fields of `RuntimeConfig`."""
 
     executor: Executor | None
     max_workers: int | None
@@ -67,10 +70,18 @@ class Hints(TypedDict, total=False):
     thread_mode: ThreadMode | None
     force_threads: bool
     force_process: bool
+    on_worker_crash: OnWorkerCrash | None
+    task_timeout: float | None
+    modules: Sequence[str] | None
 
 
 HINTS = tuple(Hints.__annotations__)
 ABOUT_THE_CALL = ("executor", "max_workers", "name")
+ONLY_FOR: dict[str, Resolved] = {
+    "on_worker_crash": "process",
+    "task_timeout": "process",
+    "modules": "subinterpreter",
+}
 
 
 @dataclass(slots=True)
@@ -80,6 +91,8 @@ class ExecutorLease:
     executor: Executor
     owns_executor: bool
     trace: DecisionTrace
+    on_change: Callable[[DecisionTrace], object] | None = None
+    """Called with the new trace, should the native engine turn out to be unable to start at its first call."""
 
 
 class Choice(NamedTuple):
@@ -187,7 +200,8 @@ class Scheduler:
     def get_executor(self, mode: Mode = "auto", **hints: Unpack[Hints]) -> Executor:
         """The shared executor for ``mode``; it is not the caller's to shut down.
 
-        Raises `ValueError` for another mode, `TypeError` for another hint.
+        Raises `ValueError` for another mode and for a hint that the chosen one has no use for, `TypeError` for one
+        that there is not.
         """
         return self._decide(mode, None, cast("dict[str, Any]", hints), leased=False).executor
 
@@ -225,6 +239,8 @@ class Scheduler:
         if hints:
             active = _with_hints(active, hints)
         if (executor := hints.pop("executor", None)) is not None:  # A trace keeps no executor alive.
+            if wrong := [name for name in ONLY_FOR if name in hints]:
+                raise ValueError(f"{wrong[0]}: a provided executor is used as it is; set it where that is made")
             lease = ExecutorLease(executor, False, _trace(mode, hints, active, "provided", None, ["provided"]))
         else:
             lease = self._pool(mode, active, hints, leased=leased)
@@ -233,6 +249,9 @@ class Scheduler:
 
     def _pool(self, mode: Mode, config: RuntimeConfig, hints: dict[str, Any], *, leased: bool) -> ExecutorLease:
         resolved, code = choose(mode, config, self.capabilities)
+        for name in ONLY_FOR:
+            if name in hints and ONLY_FOR[name] != resolved:
+                raise ValueError(f"{name} is for mode {ONLY_FOR[name]!r}; this is {resolved!r}: {reason_for(code)}")
         codes: list[Reason] = [code]
         detail = ""
         owned = leased and resolved != "none"
@@ -249,10 +268,21 @@ class Scheduler:
         if pool is None:
             kind: Kind = "thread" if resolved == "none" else resolved
             pool = _made(kind, size, hints.get("name"), config, owned=owned)
-        if pool.why_standard is not None:
+        if (why := pool.why_standard or getattr(pool.executor, "_why_standard", None)) is not None:
             codes.append("engine_fallback")
-            detail = pool.why_standard
-        return ExecutorLease(pool.executor, owned, _trace(mode, hints, config, resolved, size, codes, detail))
+            detail = why
+        lease = ExecutorLease(pool.executor, owned, _trace(mode, hints, config, resolved, size, codes, detail))
+        if (when_handed_over := getattr(pool.executor, "_when_handed_over", None)) is not None:
+            when_handed_over(partial(self._engine_replaced, lease))
+        return lease
+
+    def _engine_replaced(self, lease: ExecutorLease, why: str) -> None:
+        """At its first call the native engine of ``lease`` could not start."""
+        codes: tuple[Reason, ...] = (*lease.trace.codes, "engine_fallback")
+        lease.trace = replace(lease.trace, codes=codes, reason=reason_for(*codes, detail=why))
+        self.record(lease.trace)
+        if lease.on_change is not None:
+            lease.on_change(lease.trace)
 
     def _interpreters(self, config: RuntimeConfig, hints: dict[str, Any], *, owned: bool) -> tuple[NewPool | None, str]:
         """A pool of interpreters, or why there is none."""

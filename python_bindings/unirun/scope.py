@@ -7,20 +7,21 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from unirun import _current_service
-from unirun.config import RuntimeConfig
+from unirun.config import RuntimeConfig, check
 from unirun.decisions import DecisionTrace, log, reason_for, tell
 from unirun.scheduler import ExecutorLease, global_scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Executor
-    from contextvars import Token
     from types import TracebackType
 
     from unirun._current_service import Owner
-    from unirun.config import Mode
+    from unirun.config import Mode, OnWorkerCrash
+    from unirun.executors.counting import Tally
     from unirun.metrics import Metrics
     from unirun.progress import Progress
+    from unirun.scheduler import Hints
 
 Flavor: TypeAlias = Literal["auto", "threads", "processes", "interpreters", "none"]
 RunFlavor: TypeAlias = Flavor
@@ -34,7 +35,7 @@ MODE_OF: dict[Flavor, Mode] = {
     "none": "none",
 }
 
-_innermost: ContextVar[Run | None] = ContextVar("unirun.Run", default=None)
+_open_here: ContextVar[tuple[Run, ...]] = ContextVar("unirun.Run", default=())  # The innermost first.
 
 
 class Run:
@@ -44,26 +45,27 @@ class Run:
     the pool that the whole process shares. ``executor``: use this one, and leave it open at the end.
     ``max_workers``, ``name`` (of the threads) and ``config`` go before everything that is configured elsewhere.
     ``trace``: True logs the decision, a `DecisionTrace` is filled in, a function is called with it.
+    ``on_worker_crash`` and ``task_timeout``, for processes: ``"replace"`` lets the death of a worker fail its call
+    alone, with `WorkerCrashed`; a call that runs for more seconds fails with `TaskTimeout`, and its worker is ended.
+    ``modules``, for interpreters: what each imports before its first task; without, each imports what it needs.
 
     A scope within another of the same flavor, in the same thread, that asks for nothing else uses the other's
     executor. When the block ends, what was submitted is waited for, and the executor shut down.
 
     Within a service the executor belongs to that: it is named after it, counted in its metrics, and ends with it.
 
-    Raises `ValueError` for another flavor or a size below 1, `TypeError` for an executor that is none.
+    Raises `ValueError` for another flavor, a size below 1, or an argument that is not for the flavor,
+    `TypeError` for an executor that is none.
     """
 
     __slots__ = (
-        "_before", "_config", "_counts", "_flavor", "_lease", "_max_workers", "_name", "_outer", "_progress",
-        "_provided", "_service", "_statistics", "_thread", "_token", "_trace_to", "trace",
+        "_config", "_flavor", "_hints", "_lease", "_name", "_progress", "_service", "_statistics", "_tally",
+        "_thread", "_trace_to", "trace",
     )  # fmt: skip
 
-    _before: Mapping[str, Any] | None
-    _counts: Executor | None
-    _outer: Run | None
     _progress: Progress | None
+    _tally: Tally | None
     _thread: int
-    _token: Token[Run | None]
 
     trace: DecisionTrace | None
     """What was chosen and why, from the opening on."""
@@ -77,20 +79,37 @@ class Run:
         name: str | None = None,
         config: RuntimeConfig | None = None,
         trace: DecisionTrace | bool | Callable[[DecisionTrace], object] | None = None,
+        on_worker_crash: OnWorkerCrash | None = None,
+        task_timeout: float | None = None,
+        modules: Sequence[str] | None = None,
     ) -> None:
         if flavor not in FLAVORS:
             raise ValueError(f"flavor: {flavor!r} is not one of {', '.join(FLAVORS)}")
-        if max_workers is not None and max_workers <= 0:
-            raise ValueError(f"max_workers must be greater than 0, not {max_workers}")
+        hints: Hints = {}
+        if max_workers is not None:
+            check("max_workers", max_workers)
+            hints["max_workers"] = max_workers
+        if on_worker_crash is not None:
+            check("on_worker_crash", on_worker_crash)
+            hints["on_worker_crash"] = on_worker_crash
+        if task_timeout is not None:
+            check("task_timeout", task_timeout)
+            hints["task_timeout"] = task_timeout
+        if modules is not None:
+            check("modules", modules)
+            hints["modules"] = tuple(modules)
         if executor is not None and not callable(getattr(executor, "submit", None)):
             raise TypeError(f"executor: {executor!r} is no concurrent.futures.Executor")
         if config is not None and not isinstance(config, RuntimeConfig):
             raise TypeError(f"config: {config!r} is no RuntimeConfig")
         if not (trace is None or isinstance(trace, bool | DecisionTrace) or callable(trace)):
             raise TypeError(f"trace: {trace!r} is neither a bool nor a DecisionTrace nor a function")
+        if executor is not None:
+            hints["executor"] = executor
+        if name is not None:
+            hints["name"] = name
         self._flavor: Flavor = flavor
-        self._provided = executor
-        self._max_workers = max_workers
+        self._hints = hints
         self._name = name
         self._config = config
         self._trace_to = trace
@@ -102,13 +121,15 @@ class Run:
     def __enter__(self) -> Executor:
         if self._lease is not None:
             raise RuntimeError("this Run is open already; each block takes a Run of its own")
-        self._outer = _innermost.get()
+        around = tuple(scope for scope in _open_here.get() if scope._lease is not None)
         if self._service is None:
             self._service = _current_service.current()
-        self._lease = lease = self._reused() or self._leased()
+        lease = self._reused(around) or self._leased()
+        self._lease = lease
         self._thread = get_ident()
-        self._token = _innermost.set(self)
+        _open_here.set((self, *around))
         self._tell(lease.trace)
+        lease.on_change = self._tell
         self._begin_to_count(lease)
         return lease.executor
 
@@ -149,15 +170,15 @@ class Run:
     def metrics(self) -> Metrics:
         """What became of the tasks of this scope so far; after the block, of all of them.
 
-        In an executor that is not of this scope alone, it counts what others submit meanwhile. Raises
-        `RuntimeError` before the block, and for a provided or shared executor that counts nothing.
+        They are those submitted to its executor. Where that is not of this scope alone, they are those submitted
+        within the block: by its thread or coroutine, and by what runs in a copy of its context. Raises
+        `RuntimeError` before the block, and for a provided executor without ``trace``.
         """
         from unirun.metrics import Metrics
 
         if self._statistics is None:
             raise RuntimeError("Run.metrics: not open yet, or an executor that counts only with Run(trace=True)")
-        now = Metrics.of(self._statistics())
-        return now if self._before is None else now.since(Metrics.of(self._before))
+        return Metrics.of(self._statistics())
 
     def __repr__(self) -> str:
         state = "not open" if self._lease is None else f"open, {self._lease.executor!r}"
@@ -173,13 +194,7 @@ class Run:
     def _leased(self) -> ExecutorLease:
         mark = _current_service.enter(self._service)
         try:
-            lease = global_scheduler().lease_executor(
-                MODE_OF[self._flavor],
-                config=self._config,
-                executor=self._provided,
-                max_workers=self._max_workers,
-                name=self._name,
-            )
+            lease = global_scheduler().lease_executor(MODE_OF[self._flavor], config=self._config, **self._hints)
         finally:
             _current_service.leave(mark)
         if self._service is not None and lease.owns_executor:
@@ -190,16 +205,16 @@ class Run:
         """Whether its service was asked to stop: then what has not begun never does."""
         return self._service is not None and self._service.cancellation.is_cancellation_requested
 
-    def _reused(self) -> ExecutorLease | None:
+    def _reused(self, around: tuple[Run, ...]) -> ExecutorLease | None:
         """The executor of the nearest scope around of the same flavor, if nothing else is asked for."""
-        if any(asked is not None for asked in (self._provided, self._max_workers, self._name, self._config)):
+        if self._hints or self._config is not None:
             return None
-        outer = self._outer
-        while outer is not None and not (outer._flavor == self._flavor and outer._is_open_here()):
-            outer = outer._outer
-        if outer is None:
+        # A task that waits for tasks of its own pool can wait for ever: a worker that was given our context
+        # variables is another thread, and gets another pool.
+        me = get_ident()
+        outer = next((each for each in around if each._flavor == self._flavor and each._thread == me), None)
+        if outer is None or outer._lease is None:
             return None
-        assert outer._lease is not None
         theirs = outer._lease.trace
         trace = DecisionTrace(
             mode=MODE_OF[self._flavor],
@@ -214,11 +229,6 @@ class Run:
         global_scheduler().record(trace)
         return ExecutorLease(outer._lease.executor, False, trace)
 
-    def _is_open_here(self) -> bool:
-        # A task that waits for tasks of its own pool can wait for ever: a worker that was given our context
-        # variables is another thread, and gets another pool.
-        return self._lease is not None and self._thread == get_ident()
-
     def _tell(self, trace: DecisionTrace) -> None:
         to = self._trace_to
         if isinstance(to, DecisionTrace):
@@ -231,27 +241,23 @@ class Run:
             tell(to, trace)
 
     def _begin_to_count(self, lease: ExecutorLease) -> None:
-        executor = lease.executor
-        self._before = self._counts = self._progress = None
-        native = getattr(executor, "_statistics", None)
-        if native is not None and lease.owns_executor:  # The usual case, at no cost.
-            self._statistics = native
-        else:
-            self._count_in(executor, lease)
+        executor: Any = lease.executor
+        self._statistics = self._tally = self._progress = None
+        if lease.owns_executor and hasattr(executor, "_statistics"):  # The usual case, at no cost.
+            self._statistics = executor._statistics
+        elif lease.owns_executor or self._trace_to or "executor" not in self._hints:
+            from unirun.executors.counting import count
+
+            self._tally = count(executor, None if lease.owns_executor else self._is_around)
+            self._statistics = self._tally._statistics
         if self._statistics is not None and lease.owns_executor and self._shows_progress():
             from unirun.progress import open_progress
 
             self._progress = open_progress(self._name or f"Run {self._flavor}", self._statistics)
 
-    def _count_in(self, executor: Executor, lease: ExecutorLease) -> None:
-        from unirun import metrics
-
-        if metrics.source_of(executor) is None and (lease.owns_executor or self._trace_to):
-            metrics.count(executor)
-            self._counts = executor
-        self._statistics = metrics.source_of(executor)
-        if self._statistics is not None and not lease.owns_executor:
-            self._before = self._statistics()
+    def _is_around(self) -> bool:
+        """Whether this is called within the block."""
+        return self in _open_here.get()
 
     def _shows_progress(self) -> bool | None:
         return global_scheduler().effective(self._config).progress
@@ -262,20 +268,16 @@ class Run:
         if self._progress is not None:
             self._progress.close()
             self._progress = None
-        if self._counts is not None:
-            from unirun.metrics import stop_counting
+        if self._tally is not None:
+            from unirun.executors.counting import stop_counting
 
-            stop_counting(self._counts)
-            self._counts = None
+            stop_counting(lease.executor, self._tally)
+            self._tally = None
 
     def _close(self) -> ExecutorLease:
         lease = self._lease
         if lease is None:
             raise RuntimeError("this Run is not open")
         self._lease = None
-        self._outer = None
-        try:
-            _innermost.reset(self._token)
-        except ValueError:  # Left in another context than it was entered in, as async generators do.
-            pass
+        _open_here.set(tuple(scope for scope in _open_here.get() if scope is not self))
         return lease

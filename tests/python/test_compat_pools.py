@@ -141,7 +141,7 @@ def test_threads_have_the_standard_sizes_and_names() -> None:
 def test_contexts_of_multiprocessing_are_served_natively_and_nothing_is_said(method: Any) -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
         assert isinstance(pool, processes.ProcessPoolExecutor) and pool._engine is not None
-        assert pool._mp_context.get_start_method() == method  # type: ignore[union-attr]
+        assert pool._mp_context.get_start_method() == method
         assert pool.submit(double, 3).result(PATIENCE) == 6
 
 

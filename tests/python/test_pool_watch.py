@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from unirun.executors import processes, threads
-from unirun.metrics import CountedSubmit
+from unirun.executors.counting import count
 
 Watch = Callable[[int], object]
 
@@ -30,14 +30,9 @@ def pool(request: pytest.FixtureRequest) -> Iterator[tuple[Executor, Watch]]:
     """A pool that has done a task, and what has a bell rung for it."""
     make: Any = request.param
     with make(1) as executor:
-        watch: Watch = executor._watch if hasattr(executor, "_watch") else counted(executor)
+        watch: Watch = executor._watch if hasattr(executor, "_watch") else count(executor)._watch
         executor.submit(abs, -1).result()
         yield executor, watch
-
-
-def counted(executor: Executor) -> Watch:
-    counts = executor.__dict__["submit"] = CountedSubmit(executor)
-    return counts.watch
 
 
 @pytest.fixture

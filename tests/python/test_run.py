@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 import threading
+import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
+from typing import Any
 
 import pytest
 
@@ -17,11 +21,15 @@ from unirun import (
     RuntimeConfig,
     add_decision_listener,
     configure,
+    detect_capabilities,
+    get_executor,
     last_decision,
     remove_decision_listener,
     thread_executor,
 )
 from unirun.config import Engine
+from unirun.errors import TaskTimeout, WorkerCrashed
+from unirun.executors.threads import ThreadPoolExecutor as NativeThreadPoolExecutor
 from unirun.scope import Flavor
 from unirun.workloads import count_primes
 
@@ -40,6 +48,10 @@ def is_shut_down(executor: Executor) -> bool:
 def wait_once_running(runs: threading.Event, may_end: threading.Event) -> object:
     runs.set()
     return may_end.wait(PATIENCE)
+
+
+def is_imported(module: str) -> bool:
+    return module in sys.modules
 
 
 # ---- One scope ----
@@ -379,6 +391,69 @@ def test_interpreters_that_are_not_there_are_threads_with_a_warning() -> None:
     assert scope.trace.codes == ("requested", "fallback")
 
 
+# ---- What only some pools can do ----
+
+
+def test_a_worker_that_dies_costs_its_call_alone_where_that_is_asked_for() -> None:
+    with Run(flavor="processes", max_workers=1, on_worker_crash="replace") as executor:
+        assert isinstance(executor.submit(os._exit, 3).exception(PATIENCE), WorkerCrashed)
+        assert executor.submit(int, "7").result(PATIENCE) == 7
+
+
+def test_a_call_over_its_time_is_ended() -> None:
+    configure(RuntimeConfig(task_timeout=0.1))
+    with Run(flavor="processes", max_workers=1) as executor:
+        assert isinstance(executor.submit(time.sleep, 10 * PATIENCE).exception(PATIENCE), TaskTimeout)
+    with Run(flavor="processes", max_workers=1, task_timeout=PATIENCE) as executor:
+        assert executor.submit(time.sleep, 0.2).result(PATIENCE) is None
+
+
+def test_shared_pools_differ_by_what_they_do() -> None:
+    usual = get_executor("process", max_workers=1)
+    assert get_executor("process", max_workers=1, on_worker_crash="replace") is not usual
+    assert get_executor("process", max_workers=1) is usual
+
+
+def test_an_inner_scope_that_asks_for_more_has_a_pool_of_its_own() -> None:
+    with Run(flavor="processes", max_workers=1) as usual, Run(flavor="processes", task_timeout=PATIENCE) as other:
+        assert other is not usual
+
+
+@pytest.mark.skipif(not detect_capabilities().subinterpreters_safe, reason="only where interpreters are safe")
+def test_interpreters_import_what_they_are_told_to_before_their_first_task() -> None:
+    with Run(flavor="interpreters", max_workers=1, modules=["colorsys"]) as executor:
+        assert executor.submit(is_imported, "colorsys").result(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"flavor": "processes", "on_worker_crash": "cry"}, ValueError, "'cry' is not one of break, replace"),
+        ({"flavor": "processes", "task_timeout": 0}, ValueError, "a number of seconds greater than 0, not 0"),
+        ({"flavor": "processes", "task_timeout": "2"}, TypeError, "task_timeout must be a number of seconds"),
+        ({"flavor": "interpreters", "modules": "json"}, TypeError, "a sequence of names of modules, not 'json'"),
+        ({"flavor": "threads", "task_timeout": 1}, ValueError, "task_timeout is for mode 'process'; this is 'thread'"),
+        ({"on_worker_crash": "break"}, ValueError, "on_worker_crash is for mode 'process'; this is 'thread': nothing"),
+        ({"flavor": "none", "modules": ["json"]}, ValueError, "modules is for mode 'subinterpreter'; this is 'none'"),
+        ({"flavor": "processes", "modules": ["json"]}, ValueError, "modules is for mode 'subinterpreter'"),
+        ({"executor": Executor(), "task_timeout": 1}, ValueError, "task_timeout: a provided executor is used as it is"),
+        (
+            {"flavor": "processes", "task_timeout": 1, "config": RuntimeConfig(engine="stdlib")},
+            ValueError,
+            "task_timeout=1 needs engine='native'; engine='stdlib' is configured",
+        ),
+    ],
+)
+def test_what_a_pool_cannot_do_is_refused_before_it_is_made(
+    wrong: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Run(**wrong).__enter__()
+    with Run(flavor="threads", max_workers=1) as executor:  # Nothing is left open around it.
+        assert last_decision().codes == ("requested",)  # type: ignore[union-attr]
+        assert executor.submit(int).result(PATIENCE) == 0
+
+
 # ---- Metrics ----
 
 
@@ -402,19 +477,67 @@ def test_metrics_count_how_tasks_ended(engine: Engine | None) -> None:
     assert (end.running, end.queued) == (0, 0)
 
 
-def test_an_inner_scope_counts_what_was_submitted_since_it_opened() -> None:
+@pytest.mark.parametrize("engine", [None, "stdlib"], ids=["usual", "plain"])
+@pytest.mark.parametrize("flavor", ["threads", "processes"])
+def test_metrics_tell_how_long_tasks_waited_and_ran(flavor: Flavor, engine: Engine | None) -> None:
+    scope = Run(flavor=flavor, max_workers=1, config=RuntimeConfig(engine=engine))
+    with scope as executor:
+        for future in [executor.submit(time.sleep, 0.05) for _ in range(2)]:
+            future.result(PATIENCE)
+    for times in (scope.metrics.wait_seconds, scope.metrics.run_seconds):
+        assert times.count == sum(number for _, number in times.buckets) == 2
+        assert times.quantile(1.0) == times.max <= times.sum
+    assert scope.metrics.run_seconds.max >= 0.05
+
+
+@pytest.mark.parametrize("engine", [None, "stdlib"], ids=["usual", "plain"])
+def test_a_scope_counts_what_was_submitted_within_it(engine: Engine | None) -> None:
+    configure(RuntimeConfig(engine=engine))
     outer, inner = Run(flavor="threads"), Run(flavor="threads")
     with outer as executor:
         executor.submit(int).result(PATIENCE)
         with inner as same:
             assert list(same.map(int, "12")) == [1, 2]
+            with in_thread(lambda: executor.submit(int, "no number")):
+                pass  # That one knows the outer scope's executor, and not that there is an inner scope.
             assert inner.metrics.submitted == 2
-    assert outer.metrics.submitted == 3
+        executor.submit(int).result(PATIENCE)
+        assert "submit" not in vars(executor) or engine == "stdlib"
+    assert (inner.metrics.submitted, inner.metrics.completed, inner.metrics.failed) == (2, 2, 0)
+    assert (outer.metrics.submitted, outer.metrics.failed) == (5, 1)
 
 
-def test_a_provided_standard_executor_counts_with_a_trace_only() -> None:
-    with ThreadPoolExecutor(1) as mine:
+def test_scopes_of_the_shared_pool_count_their_own() -> None:
+    async def scope_of(tasks: int) -> int:
+        scope = Run(flavor="none")
+        async with scope as executor:
+            loop = asyncio.get_running_loop()
+            await asyncio.gather(*(loop.run_in_executor(executor, int) for _ in range(tasks)))
+        return scope.metrics.submitted
+
+    async def both() -> list[int]:
+        return list(await asyncio.gather(scope_of(2), scope_of(3)))
+
+    assert asyncio.run(both()) == [2, 3]
+    assert "submit" not in vars(thread_executor())
+
+
+def test_a_scope_left_out_of_turn_counts_no_more() -> None:
+    one, other = Run(flavor="none"), Run(flavor="none")
+    executor = one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    executor.submit(int).result(PATIENCE)
+    other.__exit__(None, None, None)
+    assert (one.metrics.submitted, other.metrics.submitted) == (0, 1)
+    assert "submit" not in vars(executor)
+
+
+@pytest.mark.parametrize("make", [ThreadPoolExecutor, NativeThreadPoolExecutor], ids=["plain", "native"])
+def test_a_provided_executor_counts_with_a_trace_only(make: type[ThreadPoolExecutor]) -> None:
+    with make(1) as mine:
         quiet, counted = Run(executor=mine), Run(executor=mine, trace=True)
+        mine.submit(int).result(PATIENCE)
         with quiet, pytest.raises(RuntimeError, match="trace=True"):
             _ = quiet.metrics
         with counted:

@@ -27,6 +27,9 @@ SAID = {
     "UNIRUN_FORCE_PROCESS": "off",
     "UNIRUN_ENGINE": "stdlib",
     "UNIRUN_PICKLER": "CloudPickle",
+    "UNIRUN_ON_WORKER_CRASH": "replace",
+    "UNIRUN_TASK_TIMEOUT": "2.5",
+    "UNIRUN_MODULES": "json, os.path",
     "UNIRUN_PROGRESS": "on",
 }
 
@@ -44,6 +47,9 @@ def test_the_defaults_decide_nothing() -> None:
         "force_process": False,
         "engine": None,
         "pickler": None,
+        "on_worker_crash": None,
+        "task_timeout": None,
+        "modules": None,
         "progress": None,
     }
 
@@ -64,6 +70,9 @@ def test_every_field_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         force_process=False,
         engine="stdlib",
         pickler="cloudpickle",
+        on_worker_crash="replace",
+        task_timeout=2.5,
+        modules=("json", "os.path"),
         progress=True,
     )
 
@@ -80,6 +89,9 @@ def test_an_empty_environment_is_the_default() -> None:
         ("UNIRUN_ENGINE", "diesel", "one of native, stdlib"),
         ("UNIRUN_MAX_WORKERS", "0", "a whole number greater than 0"),
         ("UNIRUN_MAX_WORKERS", "many", "a whole number greater than 0"),
+        ("UNIRUN_ON_WORKER_CRASH", "cry", "one of break, replace"),
+        ("UNIRUN_TASK_TIMEOUT", "soon", "a number of seconds greater than 0"),
+        ("UNIRUN_TASK_TIMEOUT", "0", "a number of seconds greater than 0"),
         ("UNIRUN_CPU_BOUND", "perhaps", "one of 1, true, yes, on, 0, false, no, off"),
     ],
 )
@@ -100,6 +112,8 @@ def test_a_wrong_value_counts_as_not_set_with_a_warning(
         ({"thread_mode": "x"}, "thread_mode: 'x' is not one of auto, gil, nogil"),
         ({"engine": "x"}, "engine: 'x' is not one of native, stdlib"),
         ({"pickler": "x"}, "pickler: 'x' is not one of pickle, cloudpickle"),
+        ({"on_worker_crash": "x"}, "on_worker_crash: 'x' is not one of break, replace"),
+        ({"task_timeout": 0}, "task_timeout must be a number of seconds greater than 0, not 0"),
         ({"max_workers": 0}, "max_workers must be greater than 0"),
     ],
 )

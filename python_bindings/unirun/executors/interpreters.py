@@ -90,7 +90,7 @@ if sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISABLED
             **more: Any,
         ) -> Iterator[Any]:
             """As `Executor.map`; with ``chunksize`` above 1 the calls travel and run in chunks of that size."""
-            if chunksize <= 1 or type(self).submit is not InterpreterPoolExecutor.submit:
+            if chunksize <= 1 or type(self).submit is not InterpreterPoolExecutor.submit or "submit" in self.__dict__:
                 return super().map(fn, *iterables, timeout=timeout, **more)
             chunks = _batched(zip(*iterables, strict=False), chunksize)
             results: Iterator[list[Any]] = _base.Executor.map(self._chunks, fn, chunks, timeout=timeout, **more)  # type: ignore[arg-type]
@@ -214,9 +214,17 @@ if sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISABLED
             if future.set_running_or_notify_cancel():
                 future.set_exception(BrokenInterpreterPool(WHY_BROKEN))
 
-    def consented_pool(max_workers: int | None = None, thread_name_prefix: str = "") -> InterpreterPoolExecutor:
+    def consented_pool(
+        max_workers: int | None = None, thread_name_prefix: str = "", modules: Sequence[str] | None = None
+    ) -> InterpreterPoolExecutor:
         """A pool for the scheduler, which has asked for consent and warned where that is needed."""
-        return InterpreterPoolExecutor(max_workers, thread_name_prefix, allow_unsafe=True)
+        return InterpreterPoolExecutor(
+            max_workers,
+            thread_name_prefix,
+            imports="shared" if modules else "isolated",
+            modules=modules or (),
+            allow_unsafe=True,
+        )
 
     def _check_consent(allow_unsafe: bool) -> None:
         if STABLE or allow_unsafe:

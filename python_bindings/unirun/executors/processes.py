@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from unirun import _pools
 from unirun._standard import standard
+from unirun._warn import warn_caller
 from unirun.errors import TaskTimeout, WorkerCrashed
-from unirun.executors import process_worker
+from unirun.executors import by_value, process_worker
+from unirun.executors.counting import Tally
 from unirun.executors.process_worker import Channel
-from unirun.metrics import FutureCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -63,8 +64,9 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
     The first six arguments are the standard ones. Without ``mp_context`` workers are forked where
     this process has one thread only and no worker is ever replaced, else they come from
     multiprocessing's fork server; a start method that the program has set is kept. With
-    ``max_tasks_per_child``, or a context that is not multiprocessing's, the standard machinery
-    serves the pool.
+    ``max_tasks_per_child``, a context that is not multiprocessing's, or where the native engine
+    cannot start (no memory to share, no descriptors; a `RuntimeWarning` says so), the standard
+    machinery serves the pool.
 
     ``on_worker_crash``: "break" fails every call with `BrokenProcessPool` when a worker dies, as
     the standard class; "replace" fails the call that it was making with `WorkerCrashed`, starts
@@ -75,7 +77,13 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
     ``pickler``: "pickle", or "cloudpickle", which sends lambdas and local functions by value.
     """
 
+    _why_standard: str | None = None  # Where the engine could not start at the first call.
+    _on_hand_over: Callable[[str], object] | None = None
+    _pickler = "pickle"
     _max_workers: int
+    _mp_context: BaseContext
+    _crew: _Crew
+    _processes: Any
 
     def __init__(
         self,
@@ -98,15 +106,17 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
                 "max_restarts must be 0 or more and restart_period a number of seconds above 0, "
                 f"not {max_restarts!r} and {restart_period!r}"
             )
-        maker = process_worker.pickler_maker(pickler)
-        own = on_worker_crash != "break" or task_timeout is not None or pickler != "pickle"
+        self._pickler_maker = process_worker.pickler_maker(pickler)
+        self._pickler = pickler
+        self._needs_engine = on_worker_crash != "break" or task_timeout is not None
         if _is_foreign(mp_context) or max_tasks_per_child is not None:
-            if own:
+            if self._needs_engine:
                 raise ValueError(
-                    "on_worker_crash, task_timeout and pickler need the native engine, which serves neither "
+                    "on_worker_crash and task_timeout need the native engine, which serves neither "
                     "max_tasks_per_child nor a context that is not multiprocessing's"
                 )
             super().__init__(max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child)
+            self._tally = Tally(self._max_workers)
             if _is_foreign(mp_context):
                 warnings.warn(
                     "ProcessPoolExecutor downgraded to stdlib behaviour: mp_context is not one of multiprocessing's",
@@ -135,18 +145,14 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
         self._force_shutting_down = False
         self._call_queue: Any = _NoQueue()
         self._result_queue: Any = None
-        self._engine = _pools.ProcessEngine(*maker, pickle.loads, _refuse_pickle)
-        self._engine.default_timeout = task_timeout
-        self._crew = _Crew(self._engine, self._mp_context, initializer, initargs, pickler, self._max_workers)
-        _crews.add(self._crew)
-        self._crew.keeps_stacks = on_worker_crash == "replace"
-        self._processes: Any = self._crew.processes
-        self._engine.set_restart_limits(max_restarts, restart_period)
+        self._task_timeout = task_timeout
+        self._max_restarts, self._restart_period = max_restarts, restart_period
         self._restart_limit: str | None = None  # None: a worker that dies breaks the pool.
         if on_worker_crash == "replace":
             self._restart_limit = (
                 f"its workers have died more than {max_restarts} times within {restart_period:g} seconds"
             )
+        self._open_engine()
 
     def schedule(
         self,
@@ -207,42 +213,96 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
 
     shutdown.__doc__ = _base.Executor.shutdown.__doc__
 
+    def _open_engine(self) -> None:
+        engine = _pools.ProcessEngine(*self._pickler_maker, pickle.loads, _refuse_pickle)
+        engine.default_timeout = self._task_timeout
+        engine.set_restart_limits(self._max_restarts, self._restart_period)
+        crew = _Crew(engine, self._mp_context, self._initializer, self._initargs, self._pickler, self._max_workers)
+        crew.keeps_stacks = self._restart_limit is not None
+        _crews.add(crew)
+        self._crew, self._processes = crew, crew.processes
+        self._engine = engine
+
     # ---- What the native submit() leaves to Python ----
 
     def _submit_with_care(
         self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any] | None, timeout: float | None = None
     ) -> _base.Future[T]:
-        engine = self._engine
-        if engine is None:
-            if timeout is not None:
-                raise ValueError("timeout needs the native engine, which does not serve max_tasks_per_child")
-            counted = super(_pools.NativeProcessPool, self).submit(fn, *args, **(kwargs or {}))
-            self._counts.add(counted)
-            return counted
         future: _base.Future[T] | None = None
-        while future is None:  # None where it was closed meanwhile.
+        while (engine := self._engine) is not None and future is None:  # None where it was closed meanwhile.
             with self._shutdown_lock:
+                if self._engine is not engine:
+                    continue
                 self._refuse_if_closed()
                 if self._executor_manager_thread is None:
                     future = self._start(engine, fn, args, kwargs, timeout)
                     continue
                 self._adjust_process_count()
             future = engine.schedule(fn, args, kwargs, timeout)
+        return future or self._submit_to_standard(fn, args, kwargs or {}, timeout)
+
+    def _submit_to_standard(
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+    ) -> _base.Future[T]:
+        if timeout is not None:
+            raise ValueError("timeout needs the native engine; the standard machinery serves this pool")
+        if self._pickler != "pickle":
+            fn, args, kwargs = by_value.call, (by_value.packed(fn, args, kwargs),), {}
+        now = time.monotonic()
+        future: _base.Future[T] = super(_pools.NativeProcessPool, self).submit(fn, *args, **kwargs)
+        self._counts.take(future, now)
         return future
 
     def _start(self, engine: _pools.ProcessEngine, *call: Any) -> Any:
-        """The first call is there before the first worker, which makes it while the next one starts."""
-        engine.is_open = True
+        """The first call is there before the first worker, which makes it while the next one starts.
+
+        None: the native engine could not start, and the standard machinery takes its place.
+        """
+        engine.is_open = engine.may_grow = True  # Who submits meanwhile waits for the lock.
         try:
             future = engine.schedule(*call)
             self._start_executor_manager_thread()
-        except BaseException:
+        except BaseException as error:
             engine.is_open = False
-            engine.abandon()
+            for orphan in engine.abandon():
+                engine.fail(orphan, BrokenProcessPool(f"The process pool could not be started: {error!r}"))
+            if isinstance(error, _EngineCannotStart):
+                self._hand_over(error.reason)
+                return None
             self._crew.end()
             engine.close()
+            self._open_engine()  # To try again is not in vain.
             raise
+        self._on_hand_over = None
         return future
+
+    def _when_handed_over(self, tell: Callable[[str], object]) -> None:
+        """Call ``tell`` with the reason if the engine cannot start at the first call, in the thread of that."""
+        if self._executor_manager_thread is None:
+            self._on_hand_over = tell
+
+    def _hand_over(self, reason: OSError) -> None:
+        """Have the standard machinery serve this pool from now on. Raises ``reason`` where it cannot."""
+        if self._needs_engine:
+            reason.add_note("on_worker_crash and task_timeout need the native process engine, which cannot start")
+            raise reason from None
+        try:
+            _start_threads(2)  # As many as it needs; it would wait for ever for one that does not come.
+            other = _process.ProcessPoolExecutor(self._max_workers, self._mp_context, self._initializer, self._initargs)
+        except (OSError, RuntimeError):  # Nor can that.
+            raise reason from None
+        self._crew.end()
+        engine = self._engine
+        with other._shutdown_lock:  # Whoever comes meanwhile waits.
+            self.__dict__.update(vars(other))
+            self._engine = None
+        if engine is not None:
+            engine.close()
+        self._why_standard = why = f"the native process engine cannot start: {reason!r}"
+        if self._on_hand_over is not None:
+            self._on_hand_over(why)
+            self._on_hand_over = None
+        warn_caller(f"{why}; the standard library's machinery serves this pool")
 
     def _refuse_if_closed(self) -> None:
         if self._broken:
@@ -261,9 +321,12 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
         self._crew.start_worker()
         os.sched_yield()  # On one CPU it begins now, not after the others were forked.
         if not self._safe_to_dynamically_spawn_children:  # No fork once there is a second thread.
-            while len(self._crew.processes) < self._max_workers:
-                self._crew.start_worker()
-        self._engine.may_grow = len(self._crew.processes) < self._max_workers
+            try:
+                while len(self._crew.processes) < self._max_workers:
+                    self._crew.start_worker()
+            except OSError:
+                pass  # One more cannot be had; there are others.
+        self._engine.may_grow = self._can_grow()
         manager = _Manager(self)
         manager.start()
         self._executor_manager_thread = manager
@@ -273,30 +336,40 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
         except RuntimeError as error:
             manager.break_pool(cause="".join(format_exception(error)))
 
+    def _can_grow(self) -> bool:
+        return self._safe_to_dynamically_spawn_children and len(self._crew.processes) < self._max_workers
+
     def _adjust_process_count(self) -> None:
         engine = self._engine
         if engine is None:
             super()._adjust_process_count()
             return
         if engine.may_grow and not engine.take_idle_token() and not self._force_shutting_down:
-            self._crew.start_worker()
-            engine.may_grow = len(self._crew.processes) < self._max_workers
+            try:
+                self._crew.start_worker()
+            except OSError:
+                if not self._crew.processes:
+                    raise
+            engine.may_grow = self._can_grow()
 
     @property
-    def _counts(self) -> FutureCounts:
+    def _counts(self) -> Tally:
         """Of the calls that the standard machinery serves; its constructor knows nothing of them."""
-        made: FutureCounts = vars(self).setdefault("_future_counts", FutureCounts(self._max_workers))
+        made: Tally = vars(self).setdefault("_tally", Tally(self._max_workers))
         return made
 
     def _statistics(self) -> dict[str, Any]:
-        """What `Run.metrics` and a service's figures are made of. No times where the standard machinery serves."""
+        """What `Run.metrics` and a service's figures are made of."""
         if self._engine is None:
-            return self._counts.statistics()
+            return self._counts._statistics()
         return self._engine.statistics(len(self._processes or ()))
 
     def _watch(self, bell: int) -> None:
         """Write to the eventfd ``bell`` once, when the statistics change from now on; -1: to none. Thread: any."""
-        (self._counts if self._engine is None else self._engine).watch(bell)
+        if self._engine is None:
+            self._counts._watch(bell)
+        else:
+            self._engine.watch(bell)
 
 
 def _chunks(calls: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
@@ -329,6 +402,20 @@ def _is_alone() -> bool:
     return False
 
 
+def _start_threads(count: int) -> None:
+    """Have so many threads at a time for a moment. Raises `RuntimeError` where there cannot be so many."""
+    may_end = threading.Event()
+    threads = [threading.Thread(target=may_end.wait) for _ in range(count)]
+    try:
+        for thread in threads:
+            thread.start()
+    finally:
+        may_end.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+
+
 def _refuse_pickle(raised: BaseException) -> BaseException:
     """The exception of a call that cannot be sent, as the standard class gives it."""
     text = "".join(format_exception(raised))
@@ -353,6 +440,14 @@ class _Wakeup:
     def wakeup(self) -> None:
         self._engine.is_open = False
         self._engine.call_for_attention()
+
+
+class _EngineCannotStart(OSError):
+    """There is no memory to share with a worker, or there are no descriptors for it."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(*reason.args)
+        self.reason = reason
 
 
 class _Crew:
@@ -391,7 +486,10 @@ class _Crew:
         self.start_worker()
 
     def start_worker(self) -> None:
-        number, *descriptors = self.engine.open_worker()
+        try:
+            number, *descriptors = self.engine.open_worker()
+        except OSError as error:
+            raise _EngineCannotStart(error) from error
         if self.keeps_stacks:
             descriptors.append(os.memfd_create("unirun-stacks"))
         channel = Channel(*descriptors)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "unirun-thread"
 
-Key: TypeAlias = "tuple[Kind, int | None, str | None, str | None]"
+Key: TypeAlias = "tuple[object, ...]"  # Kind, size, and what else makes pools of a kind different.
 _pools: dict[Key, NewPool] = {}
 _lock = Lock()
 _parents: list[dict[Key, NewPool]] = []  # In a forked child: kept, for their finalizers would reach into the parent.
@@ -29,7 +29,11 @@ _parents: list[dict[Key, NewPool]] = []  # In a forked child: kept, for their fi
 
 def shared_pool(kind: Kind, max_workers: int | None, config: RuntimeConfig) -> NewPool:
     """The shared pool of this kind and size."""
-    key: Key = (kind, max_workers, config.engine, config.pickler)
+    key: Key = (kind, max_workers, config.engine)
+    if kind == "process":
+        key += (config.pickler, config.on_worker_crash, config.task_timeout)
+    elif kind == "subinterpreter":
+        key += (config.modules,)
     found = _pools.get(key)
     if found is not None and _takes_tasks(found.executor):
         return found

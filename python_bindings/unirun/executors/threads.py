@@ -114,7 +114,8 @@ class ThreadPoolExecutor(_pools.NativeThreadPool, _standard.ThreadPoolExecutor):
 
         All calls are queued at once. ``timeout`` in seconds counts from now, for all of them; `TimeoutError` then.
         """
-        if more or type(self).submit is not ThreadPoolExecutor.submit:  # buffersize, and who has a submit of their own.
+        # buffersize, and who has a submit of their own: a subclass, or this object while somebody counts.
+        if more or type(self).submit is not ThreadPoolExecutor.submit or "submit" in self.__dict__:
             return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize, **more)
         return _results(self.submit_all(fn, zip(*iterables, strict=False), timeout))
 
