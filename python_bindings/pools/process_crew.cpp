@@ -113,10 +113,17 @@ bool ProcessCrew::has_results() const {
   });
 }
 
-std::vector<std::uint64_t> ProcessCrew::overdue(Instant now) const {
+std::vector<std::uint64_t> ProcessCrew::overdue(Instant now) {
   std::vector<std::uint64_t> ids;
-  for (const auto& worker : workers_)
-    if (worker->deadline != Instant{} && worker->deadline <= now) ids.push_back(worker->id);
+  for (const auto& worker : workers_) {
+    if (worker->deadline == Instant{} || worker->deadline > now) continue;
+    const bool begun =
+        worker->calls.empty() || worker->calls.front().frame->claim.load() == Claim::taken;
+    if (begun)
+      ids.push_back(worker->id);
+    else  // The process is still starting. Another one in its place would be no further.
+      worker->deadline = now + worker->calls.front().timeout;
+  }
   return ids;
 }
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -95,6 +96,11 @@ def test_beside_other_threads_the_default_is_no_fork(make_pool: MakePool) -> Non
         thread.join()
     replacing = make_pool(method=None, on_worker_crash="replace")
     assert start_method(replacing) == "forkserver"
+
+
+def test_a_worker_that_is_still_starting_is_not_over_its_time(make_pool: MakePool) -> None:
+    pool = make_pool(1, "spawn", task_timeout=0.001)  # No process starts that fast: it would be ended again and again.
+    assert isinstance(pool.submit(time.sleep, 10 * LONG).exception(2 * LONG), TaskTimeout)
 
 
 def test_a_limit_of_calls_per_worker_is_the_standard_machinerys(make_pool: MakePool) -> None:
