@@ -24,9 +24,23 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def interpreters() -> list[str]:
-    """This one, and those of scripts/test_pythons.sh."""
-    installed = sorted(ROOT.glob("build/pythons/3.*/venv/lib/python3*/site-packages/unirun-compat.pth"))
-    return [sys.executable, *(str(path.parents[3] / "bin" / "python") for path in installed)]
+    """This one, and those of scripts/test_pythons.sh that are built from what is here."""
+    homes = [
+        path.parents[4] for path in ROOT.glob("build/pythons/3.*/venv/lib/python3*/site-packages/unirun-compat.pth")
+    ]
+    return [sys.executable, *(str(home / "venv/bin/python") for home in sorted(homes) if is_up_to_date(home / "build"))]
+
+
+def is_up_to_date(build: Path) -> bool:
+    package = ROOT / "python_bindings" / "unirun"
+    files = [path.relative_to(package) for path in package.rglob("*.py")]
+    sources = [path.stat().st_mtime for path in (ROOT / "python_bindings" / "pools").iterdir()]
+    module = next((build / "python" / "unirun").glob("_pools.*.so"), None)
+    return (
+        module is not None
+        and module.stat().st_mtime >= max(sources)
+        and all((build / "python" / "unirun" / file).exists() for file in files)
+    )
 
 
 @lru_cache
