@@ -6,8 +6,8 @@ children too, also those started with -I or without environment, and in subinter
 standard     nothing: the standard library as it is
 managed      unirun.compat stands under the standard names
 passthrough  the same, with UNIRUN_COMPAT_MODE=passthrough
-native       managed, and `Future` itself is unirun's class, for the suites make futures by that name, and so is
-             `InterpreterPoolExecutor`, which compat leaves standard
+native       managed, and in the process that runs a suite `Future` itself is unirun's class, for suites make futures by
+             that name, and so is `InterpreterPoolExecutor`, which compat leaves standard
 loop         standard but for asyncio's loops, which are unirun's, in the process that runs a suite
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 SIDES = ("standard", "managed", "passthrough", "native", "loop")
@@ -27,8 +28,21 @@ def enter(side: str, tests: str) -> None:
         return
     os.environ["UNIRUN_COMPAT_MODE"] = "passthrough" if side == "passthrough" else "managed"
     os.environ["UNIRUN_COMPAT_INJECT"] = "1"  # Which unirun-compat.pth, the next one, reads.
+
+
+def begin() -> None:
+    """Call it in the process that runs a suite, before it is imported. Raises if the side was not taken."""
+    side = vars(sys)["_unirun_contract_side"]
     if side == "native":
         make_futures_ours()
+    found = {**facts(), "asyncio.to_thread": engine_of_to_thread()}
+    wanted = expected(side)
+    wanted["asyncio.to_thread"] = wanted["concurrent.futures"]
+    if side == "native":
+        wanted["Future"] = "native"
+    assert found == wanted, f"the redirection did not take: {found}, not {wanted}"
+    if side == "loop":
+        make_loops_ours()
 
 
 def make_futures_ours() -> None:
@@ -36,19 +50,10 @@ def make_futures_ours() -> None:
 
     from unirun.executors.futures import Future
 
-    vars(futures)["Future"] = vars(futures._base)["Future"] = Future
-    if sys.version_info >= (3, 14) and sys._is_gil_enabled():
-        from unirun.executors.interpreters import InterpreterPoolExecutor
-
-        vars(futures)["InterpreterPoolExecutor"] = InterpreterPoolExecutor
-
-
-def begin() -> None:
-    """Call it before a suite is imported. Raises if the side was not taken."""
-    if vars(sys)["_unirun_contract_side"] == "loop":
-        make_loops_ours()
-    else:
-        check()
+    names = vars(futures)
+    names["Future"] = vars(futures._base)["Future"] = Future
+    if hasattr(futures, "InterpreterPoolExecutor") and getattr(sys, "_is_gil_enabled", bool)():
+        names["InterpreterPoolExecutor"] = import_module("unirun.executors.interpreters").InterpreterPoolExecutor
 
 
 def make_loops_ours() -> None:
@@ -120,13 +125,5 @@ def expected(side: str) -> dict[str, Any]:
         "from concurrent import futures": pools,
         "from concurrent.futures import": pools,
         "ProcessPoolExecutor": pools,
-        "Future": "native" if side == "native" else "standard",
+        "Future": "standard",
     }
-
-
-def check() -> None:
-    """Raise if the side was not taken."""
-    found = {**facts(), "asyncio.to_thread": engine_of_to_thread()}
-    wanted = expected(found["side"])
-    wanted["asyncio.to_thread"] = wanted["concurrent.futures"]
-    assert found == wanted, f"the redirection did not take: {found}, not {wanted}"

@@ -82,7 +82,7 @@ def test_subinterpreters_take_the_side(side: str) -> None:
 
 def test_a_redirection_that_did_not_take_is_a_failure() -> None:
     cell = suites.cell(here(), "standard")
-    script = "import contract_side, sys; sys._unirun_contract_side = 'managed'; contract_side.check()"
+    script = "import contract_side, sys; sys._unirun_contract_side = 'managed'; contract_side.begin()"
     ran = subprocess.run([cell.python, "-I", "-c", script], env={}, capture_output=True, text=True)
     assert ran.returncode == 1 and "the redirection did not take" in ran.stderr
 
