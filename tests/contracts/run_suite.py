@@ -78,6 +78,21 @@ def tests_of(suite: Iterable[Any] | unittest.TestCase) -> Iterator[unittest.Test
             yield from tests_of(each)
 
 
+class Loading(unittest.TestCase):
+    """Fails for a module that cannot be loaded."""
+
+    def __init__(self, module: str, error: Exception) -> None:
+        super().__init__("test_loads")
+        self.module = module
+        self.error = error
+
+    def test_loads(self) -> None:
+        raise self.error
+
+    def id(self) -> str:
+        return f"{self.module}.Loading.test_loads"
+
+
 def collect(modules: Iterable[str]) -> Iterator[unittest.TestCase]:
     """What cannot be loaded becomes a test that fails; a module that skips itself, on any side, has none."""
     for module in modules:
@@ -85,6 +100,8 @@ def collect(modules: Iterable[str]) -> Iterator[unittest.TestCase]:
             yield from tests_of(unittest.defaultTestLoader.loadTestsFromName(module))
         except unittest.SkipTest:
             pass
+        except Exception as error:
+            yield Loading(module, error)
 
 
 def count_engines(into: Counter[str]) -> None:

@@ -30,6 +30,8 @@ PASSED = ("ok", "expected failure")
 FINE = (*PASSED, "skipped")
 SILENCE = 300.0
 """Seconds without a word after which a test counts as hung."""
+MEMORY = 4 << 30
+"""Resident bytes over which a test counts as run wild."""
 AT_ONCE = 3
 """Processes that run a suite's classes side by side: they wait most of their time."""
 SHARES = 4
@@ -209,8 +211,19 @@ def _watch(process: subprocess.Popen[bytes], rows: Path) -> str:
             elif time.monotonic() - since > SILENCE:
                 how, since = f"hung for {SILENCE:.0f} s and ended", time.monotonic()
                 process.send_signal(signal.SIGABRT)  # faulthandler says where.
+            if _memory(process.pid) > MEMORY:
+                how = f"took more than {MEMORY >> 30} GiB and ended"
+                process.send_signal(signal.SIGABRT)
     finally:
         _end_session(process.pid)
+
+
+def _memory(pid: int) -> int:
+    """Resident bytes; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
 
 
 def _end_session(leader: int) -> None:
