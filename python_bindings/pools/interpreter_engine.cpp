@@ -2,7 +2,6 @@
 
 #include <marshal.h>
 
-#include <algorithm>
 #include <array>
 #include <new>
 
@@ -69,11 +68,13 @@ bool may_call_python(const Future* future) {
 }
 
 void deliver_all(InterpreterEngine* engine, Sleeper* sleeper, Wakes& wakes) {
+  Wakes others;  // Who work while a callback holds us up.
   while (InterpreterTask* const task = pop_done(engine)) {
     if (sleeper != nullptr && may_call_python(task->future)) {
       const Lock lock(engine->lock);
-      engine->sleepers.unpark(*sleeper);  // Nobody is to count on this worker meanwhile.
+      engine->sleepers.excuse(*sleeper, others);
     }
+    others.ring();
     complete(engine, task, wakes);
     InterpreterTask::destroy(task);
   }

@@ -58,13 +58,17 @@ class Sleepers {
     ++idle_;
   }
 
-  // One that would do something else: nobody is to count on it. Nothing, if it was called already.
-  void unpark(Sleeper& sleeper) {
+  // A worker that was parked and is about to do something else: nobody is to count on it, and if it
+  // was called already, another one is.
+  void excuse(Sleeper& sleeper, Wakes& wakes) {
+    if (sleeper.word_.exchange(Sleeper::busy, std::memory_order_acq_rel) == Sleeper::called) {
+      end_search();
+      return call_if_needed(wakes);
+    }
     for (Sleeper** at = &top_; *at != nullptr; at = &(*at)->below_) {
       if (*at != &sleeper) continue;
       *at = sleeper.below_;
       --idle_;
-      sleeper.word_.store(Sleeper::busy, std::memory_order_relaxed);
       return;
     }
   }
