@@ -113,16 +113,16 @@ bool ProcessCrew::has_results() const {
   });
 }
 
+// The time of a call counts from its beginning, which the worker has noted: a new worker that is
+// still importing is not over any time, and is looked at again.
 std::vector<std::uint64_t> ProcessCrew::overdue(Instant now) {
   std::vector<std::uint64_t> ids;
   for (const auto& worker : workers_) {
-    if (worker->deadline == Instant{} || worker->deadline > now) continue;
-    const bool begun =
-        worker->calls.empty() || worker->calls.front().frame->claim.load() == Claim::taken;
-    if (begun)
-      ids.push_back(worker->id);
-    else  // The process is still starting. Another one in its place would be no further.
-      worker->deadline = now + worker->calls.front().timeout;
+    if (worker->deadline == Instant{} || worker->deadline > now || worker->calls.empty()) continue;
+    const ProcessTask& task = worker->calls.front();
+    const bool begun = task.frame->claim.load() == Claim::taken;
+    worker->deadline = (begun ? Instant{Duration{task.frame->started_ns}} : now) + task.timeout;
+    if (worker->deadline <= now) ids.push_back(worker->id);
   }
   return ids;
 }

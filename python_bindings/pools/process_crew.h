@@ -96,9 +96,9 @@ class ProcessCrew {
   [[nodiscard]] bool has_more_than_one_call() const;
   // In the rings, also of those who have just said that they sleep.
   [[nodiscard]] bool has_results() const;
-  // Whose call is over its time. One that has not begun gets it anew.
+  // Whose call is over its time.
   [[nodiscard]] std::vector<std::uint64_t> overdue(Instant now);
-  // When the next call will be; Instant::max(): none.
+  // When the next call may be; Instant::max(): none.
   [[nodiscard]] Instant next_deadline() const;
 
   void close_ends();

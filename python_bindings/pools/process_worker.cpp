@@ -182,13 +182,14 @@ class Worker {
   // Makes one call. False: this process cannot go on; an exception is set.
   bool serve(Frame* frame) {
     Claim open = Claim::open;
+    frame->started_ns = idle_since_ns_ != 0 ? idle_since_ns_ : now_ns();
     if (!frame->claim.compare_exchange_strong(open, Claim::taken)) {
       discard(frame, socket_);
       return true;
     }
     Frame head;
     head.task = frame->task;
-    head.started_ns = idle_since_ns_ != 0 ? idle_since_ns_ : now_ns();
+    head.started_ns = frame->started_ns;
     Reference result;
     {
       Call call;

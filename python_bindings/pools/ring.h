@@ -35,7 +35,7 @@ struct alignas(64) Frame {
   std::uint32_t function = 0;  // Which one, or `no_function`: it is in the payload.
   std::uint64_t task = 0;
   std::uint64_t payload = 0;    // Bytes behind this header.
-  std::int64_t started_ns = 0;  // CLOCK_MONOTONIC, in results.
+  std::int64_t started_ns = 0;  // CLOCK_MONOTONIC, in results, and in calls once they are taken.
   std::int64_t ended_ns = 0;
 
   [[nodiscard]] char* data() { return reinterpret_cast<char*>(this + 1); }

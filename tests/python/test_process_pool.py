@@ -361,6 +361,19 @@ def test_a_call_over_its_time_is_ended(make_pool: MakePool, tmp_path: Path) -> N
     assert is_gone(pid)
 
 
+def test_the_time_of_a_call_counts_from_its_beginning(make_pool: MakePool, tmp_path: Path) -> None:
+    """Not while the worker starts, however long that takes."""
+    ready = tmp_path / "ready"
+    pool = make_pool(1, "fork", initializer=pool_calls.has_text_at_last, initargs=(str(ready),))
+    future = pool.schedule(pool_calls.add, (1,), timeout=0.05)
+    after = pool.schedule(pool_calls.add, (2,), timeout=LONG)
+    time.sleep(0.3)  # Six times over.
+    assert not future.done()
+    ready.write_text("now")
+    assert after.result(LONG) == 3
+    assert isinstance(future.exception(LONG), TaskTimeout | None)  # On a slow machine it may take its time.
+
+
 def test_a_time_limit_for_the_whole_pool(make_pool: MakePool, tmp_path: Path) -> None:
     pool = make_pool(1, "fork", task_timeout=0.5)
     assert isinstance(pool.submit(pool_calls.sleep_for_ever, str(tmp_path / "pid")).exception(LONG), TaskTimeout)

@@ -643,6 +643,12 @@ class _Watch(threading.Thread):
         self._limit = limit
 
     def run(self) -> None:
+        try:
+            self._watch()
+        except BaseException as error:  # Never silently: nobody else would see a worker die.
+            self._manager.break_pool(cause="".join(format_exception(error)))
+
+    def _watch(self) -> None:
         while True:
             what, numbers = self._engine.watch_workers()
             if what == "ended":
