@@ -11,8 +11,11 @@ import pytest
 pytestmark = pytest.mark.native
 
 
-@pytest.mark.timeout(300)
-def test_a_storm_of_tasks_loses_none_and_ends_each_once() -> None:
-    script = Path(__file__).with_name("stress.py")
-    ended = subprocess.run([sys.executable, script, "--rounds", "50"], capture_output=True, text=True, timeout=240)
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize(("name", "rounds"), [("stress.py", 50), ("stress_processes.py", 5)])
+def test_a_storm_of_tasks_loses_none_and_ends_each_once(name: str, rounds: int) -> None:
+    script = Path(__file__).with_name(name)
+    ended = subprocess.run(
+        [sys.executable, script, "--rounds", str(rounds)], capture_output=True, text=True, timeout=400
+    )
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -85,6 +85,28 @@ def test_every_start_method_is_served_natively(make_pool: MakePool, method: str)
     assert pool._statistics()["completed"] == 51
 
 
+def test_the_fork_server_has_imported_what_its_workers_need(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing, os
+            from unirun.executors.processes import ProcessPoolExecutor
+
+            if __name__ == "__main__":
+                multiprocessing.set_forkserver_preload(["__main__", "colorsys"])
+                with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+                    server = pool.submit(os.getppid).result(60)
+                    with open(f"/proc/{server}/maps") as maps:
+                        assert server != os.getpid() and "_pools" in maps.read()
+                print(multiprocessing.forkserver._forkserver._preload_modules)
+            """
+        )
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=2 * LONG)
+    assert (ended.stdout, ended.stderr) == ("['__main__', 'colorsys', 'unirun.executors.process_worker']\n", "")
+
+
 def test_beside_other_threads_the_default_is_no_fork(make_pool: MakePool) -> None:
     gate = threading.Event()
     thread = threading.Thread(target=gate.wait)

@@ -391,6 +391,15 @@ def _default_context(*, replaces: bool) -> BaseContext:
     return multiprocessing.get_context("fork" if not replaces and _is_alone() else "forkserver")
 
 
+def _preload_fork_server() -> None:
+    """Have the fork server import what every worker needs, once: half of a worker's start. No use once it runs."""
+    from multiprocessing import forkserver
+
+    modules: list[str] = forkserver._forkserver._preload_modules  # type: ignore[attr-defined]
+    if process_worker.__name__ not in modules:
+        multiprocessing.set_forkserver_preload([*modules, process_worker.__name__])
+
+
 def _is_alone() -> bool:
     """Whether this process has one thread. One that was joined a moment ago may still be leaving."""
     if threading.active_count() > 1:
@@ -493,6 +502,8 @@ class _Crew:
         if self.keeps_stacks:
             descriptors.append(os.memfd_create("unirun-stacks"))
         channel = Channel(*descriptors)
+        if self._context.get_start_method() == "forkserver":
+            _preload_fork_server()
         worker = self._context.Process(
             target=process_worker.main,
             args=(channel, self._initializer, self._initargs, self._pickler),
