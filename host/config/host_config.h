@@ -18,6 +18,8 @@
 
 namespace unirun {
 
+inline constexpr unsigned most_instances = 100'000;  // Of a group; the JSON schemas say the same.
+
 // Children written once with `instances`. The supervisor knows the expanded ones ("ingest-1",
 // "ingest-2"); the group keeps what they were made from, so that `scale` can make more.
 struct ServiceGroup {

@@ -13,8 +13,6 @@ using nlohmann::json;
 
 namespace {
 
-constexpr std::uint64_t most_instances = 10'000;
-
 // Answers a command of the tree with the child that it was about.
 SupervisionTree::Reply with_handle(HostHandle::Reply reply) {
   return [reply = std::move(reply)](Result<ChildSnapshot> child) {

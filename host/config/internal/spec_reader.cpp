@@ -84,7 +84,6 @@ std::vector<ChildSpec> SpecReader::read_children(const JsonCursor& entries, cons
       children.push_back(std::move(child));
       continue;
     }
-    constexpr unsigned most_instances = 100'000;  // As in the schema.
     ServiceGroup group{path, child.id, std::move(child), std::min(instances, most_instances)};
     children.reserve(children.size() + group.instances);  // Kept for the host's life.
     for (unsigned instance = 1; instance <= group.instances; ++instance) {
