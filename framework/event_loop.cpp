@@ -138,17 +138,17 @@ namespace {
 
 // The loop that this thread runs: what only its own thread may do is told by this, not by an id
 // that another thread may be about to write.
-thread_local const void* running_here = nullptr;
+thread_local EventLoop* running_here = nullptr;
 
 class RunningHere {
  public:
-  explicit RunningHere(const void* loop) : outer_(std::exchange(running_here, loop)) {}
+  explicit RunningHere(EventLoop* loop) : outer_(std::exchange(running_here, loop)) {}
   ~RunningHere() { running_here = outer_; }
   RunningHere(const RunningHere&) = delete;
   RunningHere& operator=(const RunningHere&) = delete;
 
  private:
-  const void* outer_;
+  EventLoop* outer_;
 };
 
 }  // namespace
@@ -258,7 +258,7 @@ void EventLoop::Impl::do_not_wait() {
 
 void EventLoop::Impl::post(std::function<void()> function) {
   if (!posted.push(std::move(function)) || ends) return;
-  if (running_here == this) return do_not_wait();
+  if (running_here != nullptr && running_here->impl_.get() == this) return do_not_wait();
   check(uv_async_send(&wake), "uv_async_send");
 }
 
@@ -271,13 +271,13 @@ EventLoop::EventLoop(const Clock& clock) : clock_(clock), impl_(std::make_unique
 EventLoop::~EventLoop() = default;
 
 void EventLoop::run() {
-  const RunningHere here(impl_.get());
+  const RunningHere here(this);
   impl_->thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
   uv_run(&impl_->loop, UV_RUN_DEFAULT);
 }
 
 void EventLoop::run_ready() {
-  const RunningHere here(impl_.get());
+  const RunningHere here(this);
   impl_->thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
   impl_->fire_due();
   impl_->alarmed = false;
@@ -361,6 +361,8 @@ void EventLoop::observe_turns(TurnObserver* observer) {
   impl_->turn.observer = observer;
   if (observer != nullptr && impl_->turn.begun) observer->on_turn_began();
 }
+
+EventLoop* EventLoop::current() { return running_here; }
 
 bool EventLoop::in_loop_thread() const {
   return impl_->thread.load(std::memory_order_relaxed) == std::this_thread::get_id();

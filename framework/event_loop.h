@@ -63,6 +63,9 @@ class EventLoop final : public Timers {
   // Runs until stop(). The calling thread becomes the loop thread.
   void run();
 
+  // The one that this thread runs, the innermost if there are several; null: none.
+  [[nodiscard]] static EventLoop* current();
+
   // Runs what is ready now, waiting for nothing. For tests, and for who waits elsewhere: until
   // descriptor() is readable, or not at all as long as wants_turn().
   void run_ready();

@@ -1,5 +1,6 @@
 // Errors are values: a Result<T> is a T or an Error, a Status is a Result<void>. Nothing on the
-// loop throws; python_bindings/ turns an Error into an exception at the edge.
+// loop throws; python_bindings/ turns an Error into an exception at the edge. Who has more to say of
+// a failure than an Error holds (executors/python) brings a type of its own.
 
 #pragma once
 
@@ -51,13 +52,12 @@ struct Error {
   friend bool operator==(const Error&, const Error&) = default;
 };
 
-template <class T>
+template <class T, class E = Error>
 class [[nodiscard]] Result {
  public:
   Result(T value)
       : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: a value is a result
-  Result(Error error)
-      : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: so is an error
+  Result(E error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: so is an error
 
   [[nodiscard]] bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
@@ -82,30 +82,30 @@ class [[nodiscard]] Result {
   const T* operator->() const { return &value(); }
 
   // REQUIRES: !ok().
-  const Error& error() const {
+  const E& error() const {
     UNIRUN_REQUIRE(!ok());
     return *std::get_if<1>(&state_);
   }
 
  private:
-  std::variant<T, Error> state_;
+  std::variant<T, E> state_;
 };
 
-template <>
-class [[nodiscard]] Result<void> {
+template <class E>
+class [[nodiscard]] Result<void, E> {
  public:
   Result() = default;
-  Result(Error error) : error_(std::move(error)) {}  // NOLINT: an error is a result
+  Result(E error) : error_(std::move(error)) {}  // NOLINT: an error is a result
 
   [[nodiscard]] bool ok() const { return !error_.has_value(); }
   explicit operator bool() const { return ok(); }
-  const Error& error() const {
+  const E& error() const {
     UNIRUN_REQUIRE(!ok());
     return *error_;
   }
 
  private:
-  std::optional<Error> error_;
+  std::optional<E> error_;
 };
 
 using Status = Result<void>;
