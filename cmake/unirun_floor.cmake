@@ -1,6 +1,6 @@
-# unirun_floor(NAME USES floor... LINKS target... SOURCES ... TESTS ...) makes the library
+# unirun_floor(NAME USES floor... LINKS target... SOURCES ... TESTS ... EXPORT set) makes the library
 # unirun::NAME with the project's warnings and, from TESTS, the doctest program NAME_test
-# whose cases are known to ctest by name.
+# whose cases are known to ctest by name. It is exported with the others, unless EXPORT names a set of its own.
 include_guard()
 
 function(unirun_warnings target)
@@ -34,7 +34,10 @@ function(unirun_test name)
 endfunction()
 
 function(unirun_floor name)
-  cmake_parse_arguments(ARG "" "" "USES;LINKS;PRIVATE_LINKS;SOURCES;TESTS" ${ARGN})
+  cmake_parse_arguments(ARG "" "EXPORT" "USES;LINKS;PRIVATE_LINKS;SOURCES;TESTS" ${ARGN})
+  if(NOT ARG_EXPORT)
+    set(ARG_EXPORT unirun_targets)
+  endif()
   add_library(unirun_${name} STATIC ${ARG_SOURCES})
   add_library(unirun::${name} ALIAS unirun_${name})
   set_target_properties(unirun_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
@@ -52,8 +55,9 @@ function(unirun_floor name)
   if(ARG_TESTS)
     unirun_test(${name}_test SOURCES ${ARG_TESTS} LINKS unirun_${name})
   endif()
-  install(TARGETS unirun_${name} EXPORT unirun_targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS unirun_${name} EXPORT ${ARG_EXPORT} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  file(RELATIVE_PATH folder ${CMAKE_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
   install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/
-    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/unirun/${name}
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/unirun/${folder}
     FILES_MATCHING PATTERN "*.h")
 endfunction()

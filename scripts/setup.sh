@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 # What the build links or runs.
 packages=(g++ cmake ninja-build ccache pkg-config
   libuv1-dev nlohmann-json3-dev libfmt-dev doctest-dev libcli11-dev libspdlog-dev libvalijson-dev
-  libhttp-parser-dev libsqlitecpp-dev libsqlite3-dev prometheus-cpp-dev)
+  libhttp-parser-dev libsqlitecpp-dev libsqlite3-dev prometheus-cpp-dev libconcurrentqueue-dev)
 # The default Python, with headers: Debian's, unless PYTHON names another.
 python=${PYTHON:-}
 if [ -z "$python" ]; then

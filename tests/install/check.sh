@@ -11,5 +11,8 @@ cmake -S "$here/consumer" -B "$folder/build" -G Ninja -DCMAKE_PREFIX_PATH="$fold
   -DCMAKE_CXX_COMPILER_LAUNCHER=ccache >/dev/null
 cmake --build "$folder/build" >"$folder/log" || { cat "$folder/log"; exit 1; }
 "$folder/build/consumer"
+if compgen -G "$folder/prefix/lib*/**/libunirun_python.a" >/dev/null || compgen -G "$folder/prefix/lib*/libunirun_python.a" >/dev/null; then
+  "$folder/build/embedder"
+fi
 "$folder/prefix/bin/unirun" version
 echo "install: a program outside the tree builds and runs"

@@ -1,0 +1,283 @@
+// future<T> is what submit() gives: the outcome of a task, later, as a Result<T>.
+//
+//   python::PythonExecutor::submit([] { return PyLong_FromLong(42); })
+//       .then([](PyObject* answer) { return PyLong_AsLong(answer); });   // On a worker, with the
+//       GIL.
+//
+// Thread: any, each future one at a time. Move-only. A future that is dropped lets its task run.
+// The lower case is the name that programs written for this interface know.
+
+#pragma once
+
+#include <concepts>
+#include <coroutine>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "executors/python/error.h"
+#include "executors/python/exception_text.h"
+#include "executors/python/ref.h"
+#include "executors/python/task_calls.h"
+#include "executors/python/task_state.h"
+#include "framework/event_loop.h"
+#include "framework/require.h"
+
+namespace unirun::python {
+
+namespace detail {
+
+// How an outcome is kept. A Python object belongs to the state that the future shares.
+template <class T>
+struct Kept {
+  using Type = T;
+};
+template <>
+struct Kept<PyObject*> {
+  using Type = Ref;
+};
+
+template <class T>
+struct ResultValue {
+  using Type = T;
+};
+template <class T>
+struct ResultValue<Result<T>> {
+  using Type = T;
+};
+template <class Function, class... Arguments>
+using ValueOf = typename ResultValue<std::invoke_result_t<Function, Arguments...>>::Type;
+
+// Calls what may throw, return a Result or a plain value, and leave Python's exception set.
+template <class T, class Function, class... Arguments>
+Result<typename Kept<T>::Type> outcome_of(Function& function, Arguments&&... arguments) noexcept {
+  try {
+    if constexpr (std::is_same_v<T, PyObject*>) {
+      Ref object = Ref::steal(function(std::forward<Arguments>(arguments)...));
+      if (!object) return error_of_null();
+      return object;
+    } else if constexpr (std::is_void_v<std::invoke_result_t<Function&, Arguments...>>) {
+      function(std::forward<Arguments>(arguments)...);
+      if (auto error = left_over_error()) return *std::move(error);
+      return {};
+    } else {
+      Result<T> result(function(std::forward<Arguments>(arguments)...));
+      if (auto error = left_over_error()) return *std::move(error);
+      return result;
+    }
+  } catch (...) {
+    return error_of_cpp_exception();
+  }
+}
+
+}  // namespace detail
+
+// A task whose outcome is a T.
+template <class T>
+class Outcome : public TaskState {
+ public:
+  using Kept = typename detail::Kept<T>::Type;
+
+  // REQUIRES, here and in fail(): claimed.
+  void settle(Result<Kept> outcome) noexcept {
+    outcome_.emplace(std::move(outcome));
+    announce();
+  }
+  void fail(Error error) noexcept override { settle(Result<Kept>(std::move(error))); }
+
+  // REQUIRES: is_settled().
+  [[nodiscard]] Result<Kept>& outcome() { return *outcome_; }
+
+ private:
+  std::optional<Result<Kept>> outcome_;
+};
+
+// One that calls a function.
+template <class T, class Function>
+class FunctionTask final : public Outcome<T> {
+ public:
+  explicit FunctionTask(Function function) : function_(std::move(function)) {}
+
+  void run() noexcept override {
+    auto outcome = detail::outcome_of<T>(*function_);
+    function_.reset();  // What it holds is let go of here, and not wherever the future ends.
+    if (this->claim(outcome.ok() ? Ending::executed : Ending::failed))
+      this->settle(std::move(outcome));
+  }
+
+ private:
+  std::optional<Function> function_;
+};
+
+template <class T>
+class [[nodiscard]] future {
+ public:
+  // Of nothing: only assignment and valid() make sense.
+  future() = default;
+  explicit future(Shared<Outcome<T>> state) : state_(std::move(state)) {}
+  future(future&&) noexcept = default;
+  future& operator=(future&&) noexcept = default;
+
+  // False for a default one, and for one that was given away to then() or co_await.
+  [[nodiscard]] bool valid() const { return static_cast<bool>(state_); }
+  // REQUIRES, here and below: valid().
+  [[nodiscard]] bool is_ready() const { return state()->is_settled(); }
+  [[nodiscard]] TaskId id() const { return state()->id; }
+
+  // True once the outcome is there, false after `timeout`. On a worker both let go of the GIL and
+  // serve what is submitted to this context meanwhile; elsewhere a GIL that is held is let go of.
+  [[nodiscard]] bool wait_for(Duration timeout) const {
+    return wait_until_settled(*state(), deadline_after(timeout));
+  }
+
+  // Waits and takes the outcome, once. A PyObject* is borrowed from this future and lives as long.
+  [[nodiscard]] Result<T> get() {
+    static_cast<void>(wait_until_settled(*state(), Instant::max()));
+    return take();
+  }
+
+  // Has the task not run, or its code interrupted. False: it had ended; the outcome stands.
+  bool cancel() { return cancel_task(*state()); }
+
+  // Calls `function` with the value; an error goes by it, to the future that this gives. Where T is
+  // PyObject*: on a worker, with the GIL. Else on the loop whose thread this is, or, on any other
+  // thread, on the one that settles, which is a worker with the GIL, and waits for it.
+  template <class Function>
+  auto then(Function function) {
+    if constexpr (std::is_same_v<T, PyObject*>) {
+      return follow_up(std::move(function),
+                       [](Shared<TaskState> task) { enqueue(std::move(task)); });
+    } else if (EventLoop* const loop = EventLoop::current(); loop != nullptr) {
+      return then_on(*loop, std::move(function));
+    } else {
+      return follow_up(std::move(function), run_here);
+    }
+  }
+  // Calls it on that loop, which outlives the task. A PyObject* may be passed on there, not
+  // touched.
+  template <class Function>
+  auto then_on(EventLoop& loop, Function function) {
+    return follow_up(std::move(function), [&loop](Shared<TaskState> task) {
+      loop.post([task = std::move(task)] { run_here(task); });
+    });
+  }
+
+  // Resumes where then() would call, but never needs the GIL to do so: on the loop that awaits,
+  // else on the thread that settles. Gives the Result.
+  auto operator co_await() && { return Awaiter{std::move(*this), EventLoop::current()}; }
+
+ private:
+  class Resumption final : public Continuation {
+   public:
+    Resumption(std::coroutine_handle<> awaiting, EventLoop* loop)
+        : awaiting_(awaiting), loop_(loop) {}
+    void run() noexcept override {
+      if (loop_ == nullptr) return awaiting_.resume();
+      loop_->post([awaiting = awaiting_] { awaiting.resume(); });
+    }
+
+   private:
+    std::coroutine_handle<> awaiting_;
+    EventLoop* loop_;
+  };
+
+  struct Awaiter {
+    future awaited;
+    EventLoop* loop;
+    [[nodiscard]] bool await_ready() const { return awaited.is_ready(); }
+    void await_suspend(std::coroutine_handle<> awaiting) const {
+      // Once it is handed over this may be gone.
+      const Shared<Outcome<T>> state = awaited.state_;
+      state->follow(std::make_unique<Resumption>(awaiting, loop));
+    }
+    Result<T> await_resume() { return awaited.take(); }
+  };
+
+  // Calls a function with the outcome of another task.
+  template <class U, class Function>
+  class FollowUp final : public Outcome<U> {
+   public:
+    FollowUp(Shared<Outcome<T>> from, Function function)
+        : from_(std::move(from)), function_(std::move(function)) {}
+
+    void run() noexcept override {
+      auto outcome = call();
+      function_.reset();
+      if (this->claim(outcome.ok() ? Ending::executed : Ending::failed))
+        this->settle(std::move(outcome));
+    }
+
+   private:
+    Result<typename Outcome<U>::Kept> call() noexcept {
+      auto& given = from_->outcome();
+      if (!given.ok()) return given.error();
+      if constexpr (std::is_void_v<T>) {
+        return detail::outcome_of<U>(*function_);
+      } else if constexpr (std::is_same_v<T, PyObject*>) {
+        return detail::outcome_of<U>(*function_, given->pointer());
+      } else {
+        return detail::outcome_of<U>(*function_, std::move(*given));
+      }
+    }
+
+    Shared<Outcome<T>> from_;
+    std::optional<Function> function_;
+  };
+
+  // Hands a follow-up to where it is to run.
+  template <class Go>
+  class Relay final : public Continuation {
+   public:
+    Relay(Shared<TaskState> task, Go go) : task_(std::move(task)), go_(std::move(go)) {}
+    void run() noexcept override { go_(std::move(task_)); }
+
+   private:
+    Shared<TaskState> task_;
+    Go go_;
+  };
+
+  static void run_here(const Shared<TaskState>& task) {
+    if (task->start()) task->run();
+  }
+
+  template <class Function, class Go>
+  auto follow_up(Function function, Go go) {
+    using U = typename decltype(value_given_to(std::declval<Function&>()))::Type;
+    auto* const task = new FollowUp<U, Function>(state(), std::move(function));
+    Shared<Outcome<U>> shared(task);
+    task->add_owner();
+    const Shared<Outcome<T>> from = std::exchange(state_, {});
+    from->follow(std::make_unique<Relay<Go>>(Shared<TaskState>(task), std::move(go)));
+    return future<U>(std::move(shared));
+  }
+
+  template <class Function>
+  static auto value_given_to(Function& /*function*/) {
+    if constexpr (std::is_void_v<T>) {
+      return detail::ResultValue<Result<detail::ValueOf<Function&>>>{};
+    } else {
+      return detail::ResultValue<Result<detail::ValueOf<Function&, T>>>{};
+    }
+  }
+
+  Result<T> take() {
+    auto& outcome = state()->outcome();
+    if constexpr (std::is_same_v<T, PyObject*>) {
+      if (!outcome.ok()) return outcome.error();
+      return outcome->pointer();
+    } else {
+      return std::move(outcome);
+    }
+  }
+
+  [[nodiscard]] const Shared<Outcome<T>>& state() const {
+    UNIRUN_REQUIRE(state_);
+    return state_;
+  }
+
+  Shared<Outcome<T>> state_;
+};
+
+}  // namespace unirun::python

@@ -1,0 +1,122 @@
+#include "executors/python/interpreter.h"
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include "executors/python/graveyard.h"
+#include "executors/python/python_thread.h"
+
+namespace unirun::python {
+namespace {
+
+struct Started {
+  PyThreadState* state = nullptr;  // Of the thread that started it.
+  pthread_t thread{};
+};
+
+// Null: none, or somebody else's.
+Started* started = nullptr;
+bool finalized = false;
+
+Error error_of(const PyStatus& status) {
+  const char* const where = status.func != nullptr ? status.func : "Py_InitializeFromConfig";
+  const char* const what = status.err_msg != nullptr ? status.err_msg : "it ended";
+  return Error{.code = Errc::python_exception,
+               .message = fmt::format("Python does not start: {}: {}", where, what)};
+}
+
+// Owns a PyConfig.
+class Configuration {
+ public:
+  explicit Configuration(const InterpreterOptions& options) {
+    options.isolated ? PyConfig_InitIsolatedConfig(&config_) : PyConfig_InitPythonConfig(&config_);
+    config_.install_signal_handlers = options.install_signal_handlers ? 1 : 0;
+    config_.site_import = options.isolated ? 0 : 1;
+    config_.parse_argv = 0;
+  }
+  ~Configuration() { PyConfig_Clear(&config_); }
+  Configuration(const Configuration&) = delete;
+  Configuration& operator=(const Configuration&) = delete;
+
+  [[nodiscard]] PyStatus initialize() { return Py_InitializeFromConfig(&config_); }
+
+ private:
+  PyConfig config_{};
+};
+
+bool prepend_paths(const std::vector<std::string>& paths) {
+  PyObject* const sys_path = PySys_GetObject("path");  // Borrowed.
+  if (sys_path == nullptr) return paths.empty();
+  Py_ssize_t at = 0;
+  for (const std::string& path : paths) {
+    const Reference text = Reference::steal(
+        PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size())));
+    if (!text || PyList_Insert(sys_path, at++, text.get()) != 0) return false;
+  }
+  return true;
+}
+
+bool set_switch_interval(std::chrono::microseconds interval) {
+  const Reference sys = Reference::steal(PyImport_ImportModule("sys"));
+  if (!sys) return false;
+  const double seconds = std::chrono::duration<double>(interval).count();
+  return static_cast<bool>(
+      Reference::steal(PyObject_CallMethod(sys.get(), "setswitchinterval", "d", seconds)));
+}
+
+}  // namespace
+
+bool Interpreter::is_running() { return Gate::is_open(); }
+
+Result<void> Interpreter::start(const InterpreterOptions& options) {
+  if (finalized) {
+    return Error{.code = Errc::finalized,
+                 .message =
+                     "Python has been finalized, and extension modules do not survive a "
+                     "second start: shutdown() alone lets it be used again"};
+  }
+  if (started != nullptr) return {};
+  if (Py_IsInitialized() != 0) {
+    return Error{.code = Errc::already_initialized,
+                 .message = "Python runs already and belongs to somebody else"};
+  }
+  Configuration configuration(options);
+  if (const PyStatus status = configuration.initialize(); PyStatus_Exception(status) != 0)
+    return error_of(status);
+  if (!prepend_paths(options.sys_path) || !set_switch_interval(options.switch_interval))
+    PyErr_Clear();
+  Gate::open();
+  started = new Started{PyEval_SaveThread(), ::pthread_self()};
+  return {};
+}
+
+Result<void> Interpreter::finalize(Duration timeout) {
+  if (started == nullptr) {
+    return Error{.code = finalized ? Errc::finalized : Errc::unsupported,
+                 .message = finalized ? "Python has been finalized already"
+                                      : "there is no Python that initialize() has started"};
+  }
+  if (::pthread_equal(started->thread, ::pthread_self()) == 0) {
+    return Error{.code = Errc::unsupported,
+                 .message = "finalize() belongs on the thread that called initialize()"};
+  }
+  if (!Gate::close(timeout)) {
+    return Error{.code = Errc::stuck,
+                 .message =
+                     "a thread holds the GIL, or waits for it, in a GILGuard: Python cannot "
+                     "be finalized under its feet"};
+  }
+  PyEval_RestoreThread(started->state);
+  Graveyard::close(0);
+  const int flushed = Py_FinalizeEx();
+  finalized = true;
+  delete std::exchange(started, nullptr);
+  if (flushed == 0) return {};
+  return Error{.code = Errc::python_exception,
+               .message = "Python ended, but could not write out what stood in its buffers"};
+}
+
+}  // namespace unirun::python

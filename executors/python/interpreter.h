@@ -1,0 +1,38 @@
+// Starts and ends CPython itself, once in a process: what an extension module has made of itself
+// does not survive a second start.
+//
+// Thread: start() and finalize() the same one.
+
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "executors/python/error.h"
+#include "framework/time.h"
+
+namespace unirun::python {
+
+struct InterpreterOptions {
+  bool isolated = true;  // From the environment and the user's site, and without `site`.
+  bool install_signal_handlers = false;  // Ctrl-C is the program's.
+  std::vector<std::string> sys_path{};   // Goes before what Python has found by itself.
+  std::chrono::microseconds switch_interval{5000};
+};
+
+class Interpreter {
+ public:
+  // Starts one and lets go of its GIL. Does nothing where one runs that this has started. Errors:
+  // already_initialized, somebody else's runs; python_exception, with CPython's own
+  // words.
+  [[nodiscard]] static Result<void> start(const InterpreterOptions& options);
+
+  // Ends the one that start() has started. Errors: unsupported, on another thread or of another's
+  // interpreter; stuck, somebody holds the GIL or waits for it, and all is as before.
+  [[nodiscard]] static Result<void> finalize(Duration timeout);
+
+  [[nodiscard]] static bool is_running();
+};
+
+}  // namespace unirun::python

@@ -1,0 +1,23 @@
+// Interruption raises unirun.Interrupted, a BaseException, in Python code that runs on another
+// thread.
+//
+// Thread: with the GIL of the interpreter.
+
+#pragma once
+
+#include "executors/python/python.h"
+// Python.h first.
+
+namespace unirun::python {
+
+// unirun.Interrupted of this interpreter, borrowed. Null: an exception is set.
+[[nodiscard]] PyObject* interrupted_class();
+
+// Has it raised in the thread that Python knows by this id, when it next runs Python code. False:
+// there is no such thread.
+[[nodiscard]] bool interrupt_thread(unsigned long id);
+
+// Takes back what has not been raised yet, on the calling thread.
+void clear_interruption(unsigned long id);
+
+}  // namespace unirun::python

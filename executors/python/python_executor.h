@@ -1,0 +1,118 @@
+// PythonExecutor runs Python off the caller's threads: submit() takes no GIL and does not block; a
+// worker runs the task with the GIL held; its outcome comes as a future.
+//
+//   PythonExecutor::initialize({.num_workers = 2});
+//   auto answer = PythonExecutor::submit([] { return PyLong_FromLong(42); });
+//
+// Thread: any, unless said otherwise. One a process, as there is one CPython.
+
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "executors/python/future.h"
+#include "executors/python/statistics.h"
+
+namespace unirun::python {
+
+// What submit() does where `queue_size` tasks wait.
+enum class Overflow : std::uint8_t {
+  reject,       // It fails, with queue_full.
+  block,        // Waits for a place, in the order of coming; on a loop's thread: `unsupported`.
+  drop_oldest,  // The one that waited longest among the least urgent fails in its place.
+};
+
+struct SubmitOptions {
+  std::optional<Duration> timeout{};  // From submission, the time in the queue included.
+  std::uint8_t priority = 1;          // 0 is the most urgent, 3 the least; more is 3.
+};
+
+class PythonExecutor {
+ public:
+  struct Config {
+    std::uint32_t num_workers = 0;     // 0: as many as this process may use cores.
+    bool use_subinterpreters = false;  // Refused so far: `unsupported`.
+    std::uint32_t queue_size = 10000;  // So many tasks may wait; 0: any number.
+    Overflow overflow = Overflow::reject;
+    std::vector<std::string> sys_path{};             // Goes before Python's own.
+    std::vector<std::string> preload{};              // Modules to import before the first task.
+    std::size_t stack_bytes = std::size_t{8} << 20;  // Of each worker.
+    std::chrono::microseconds switch_interval{5000};
+    bool isolated = true;
+    bool install_signal_handlers = false;
+    std::vector<int> pin{};  // CPUs: worker n stays on pin[n % size].
+  };
+
+  struct ShutdownOptions {
+    Duration drain = std::chrono::seconds(5);  // So long what is queued may still run.
+    bool interrupt = true;                     // Then: interrupt what runs; else wait for it.
+    Duration grace =
+        std::chrono::seconds(5);  // So long interrupted code has, before it is given up.
+  };
+
+  using Stats = python::Stats;
+
+  // Starts Python, if none runs, and the workers. 0, or an Errc: already_initialized (and what runs
+  // is unharmed), import_failed of a preload, ... After a failure nothing is left behind but
+  // Python.
+  static int initialize(const Config& config);
+  // The same, with words.
+  [[nodiscard]] static Result<void> start(const Config& config);
+
+  // Takes nothing more, drains, interrupts, joins; every future is settled then. Python lives on,
+  // and initialize() works again. From a worker: unsupported. 0, or an Errc.
+  static int shutdown();
+  [[nodiscard]] static Result<void> shutdown(const ShutdownOptions& options);
+  [[nodiscard]] static bool is_initialized();
+  // Ends Python for good. Thread: that of initialize(), after shutdown().
+  [[nodiscard]] static Result<void> finalize();
+
+  // Runs `function` on a worker. What it returns, a Result or a plain value, comes in the future;
+  // what it throws or leaves as Python's exception comes as the error, SystemExit and all.
+  template <std::invocable Function>
+  static auto submit(Function&& function, const SubmitOptions& options = {}) {
+    using Callee = std::decay_t<Function>;
+    using T = detail::ValueOf<Callee&>;
+    auto* const task = new FunctionTask<T, Callee>(std::forward<Function>(function));
+    future<T> outcome{Shared<Outcome<T>>(task)};
+    task->add_owner();
+    submit_task(Shared<TaskState>(task), options);
+    return outcome;
+  }
+  // Calls a Python callable. A Ref of nothing: no arguments.
+  static future<PyObject*> submit(Ref callable, Ref args = {}, Ref kwargs = {},
+                                  const SubmitOptions& options = {});
+
+  // 0: it has timed out already. A deadline beyond the end of time is none.
+  template <std::invocable Function>
+  static auto submit_timeout(Function&& function, std::uint64_t timeout_ns) {
+    return submit(std::forward<Function>(function), {.timeout = duration_of(timeout_ns)});
+  }
+
+  // All of them, with one wake.
+  template <std::invocable Function>
+  static auto submit_batch(std::span<Function> functions, const SubmitOptions& options = {}) {
+    std::vector<future<detail::ValueOf<Function&>>> futures;
+    futures.reserve(functions.size());
+    for (Function& function : functions) futures.push_back(submit(std::move(function), options));
+    return futures;
+  }
+
+  // Raises Interrupted in the task's Python code. False: it does not run (any more, or yet).
+  static bool interrupt(TaskId task);
+
+  [[nodiscard]] static Stats get_stats();
+
+ private:
+  static void submit_task(Shared<TaskState> task, const SubmitOptions& options);
+  [[nodiscard]] static Duration duration_of(std::uint64_t nanoseconds);
+};
+
+}  // namespace unirun::python

@@ -1,0 +1,38 @@
+// What a PythonExecutor has done and does: a snapshot that adds up. At each moment
+// submitted = executed + failed + cancelled + timed_out + rejected + queued + running.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace unirun::python {
+
+struct WorkerStats {
+  std::uint32_t id = 0;
+  std::uint64_t executed = 0;
+  std::uint64_t failed = 0;
+  bool is_busy = false;
+};
+
+struct Stats {
+  std::uint64_t tasks_executed = 0;  // And returned.
+  std::uint64_t tasks_queued = 0;
+  std::uint64_t tasks_failed = 0;  // Raised.
+  std::uint64_t avg_execution_time_ns = 0;
+
+  std::uint64_t submitted = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t timed_out = 0;
+  std::uint64_t rejected = 0;     // By a full queue.
+  std::uint64_t interrupted = 0;  // Were sent an interruption, whatever became of it.
+  std::uint64_t running = 0;
+  std::uint64_t stuck = 0;  // Workers that were given up.
+  std::uint64_t workers = 0;
+  std::uint64_t avg_queue_wait_ns = 0;
+  std::uint64_t avg_gil_wait_ns = 0;  // Each time that a worker asks for it.
+  std::vector<WorkerStats> per_worker;
+};
+
+}  // namespace unirun::python

@@ -1,0 +1,197 @@
+// TaskState is what a future and whoever is to keep its promise share: a task's way from submission
+// to its outcome. Whatever would end it (its code, its deadline, a cancellation, the end of the
+// executor) claims the outcome, and the first to claim settles it.
+//
+// Thread: any, but for what names one. Counts its owners; the last drops it, with the GIL or
+// without.
+
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "executors/python/error.h"
+#include "framework/futex.h"
+#include "framework/time.h"
+#include "framework/timers.h"
+
+namespace unirun::python {
+
+// Tells tasks of one process apart; never used twice.
+enum class TaskId : std::uint64_t { none = 0 };
+
+// How a task ended, as statistics count it.
+enum class Ending : std::uint8_t { executed, failed, cancelled, timed_out };
+
+// What follows once an outcome is there: once, on the thread that settles.
+class Continuation {
+ public:
+  Continuation() = default;
+  Continuation(const Continuation&) = delete;
+  Continuation& operator=(const Continuation&) = delete;
+  virtual ~Continuation() = default;
+  virtual void run() noexcept = 0;
+};
+
+class TaskState {
+ public:
+  TaskState() = default;
+  TaskState(const TaskState&) = delete;
+  TaskState& operator=(const TaskState&) = delete;
+
+  void add_owner() { owners_.fetch_add(1, std::memory_order_relaxed); }
+  void drop_owner() {
+    if (owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+  // ---- For whoever queues it ----
+
+  // From now on it counts. False: it was ended before, and is not to be queued.
+  [[nodiscard]] bool enter_queue() {
+    std::uint32_t seen = word_.load(std::memory_order_relaxed);
+    while ((seen & claimed) == 0) {
+      if (word_.compare_exchange_weak(seen, seen | queued, std::memory_order_acq_rel)) return true;
+    }
+    return false;
+  }
+  // Does not change any more once it is claimed.
+  [[nodiscard]] bool was_queued() const { return has(queued); }
+
+  // ---- For the worker, with the GIL ----
+
+  // False: it was ended before it could begin.
+  [[nodiscard]] bool start() {
+    return (word_.fetch_or(started, std::memory_order_acq_rel) & claimed) == 0;
+  }
+  // Runs what was submitted and settles. REQUIRES: start() said true.
+  virtual void run() noexcept = 0;
+
+  // ---- For whoever would end it ----
+
+  // True: the outcome is the caller's to set, by fail() or as the code of the task does.
+  [[nodiscard]] bool claim(Ending ending) { return claim_unless(claimed, ending); }
+  // The same, but only for a task that has not begun, which will not begin any more then.
+  [[nodiscard]] bool claim_before_start(Ending ending) {
+    return claim_unless(started | claimed, ending);
+  }
+  // REQUIRES: claimed by the caller.
+  virtual void fail(Error error) noexcept = 0;
+
+  // ---- For whoever waits ----
+
+  [[nodiscard]] bool has_started() const { return has(started); }
+  // Who claimed it. REQUIRES: claimed.
+  [[nodiscard]] Ending ending() const {
+    return static_cast<Ending>(word_.load(std::memory_order_acquire) >> ending_shift);
+  }
+  [[nodiscard]] bool is_settled() const { return has(settled); }
+
+  // What its word holds from now on until it is settled, if it is not settled yet: for whoever
+  // sleeps on it and on something else.
+  [[nodiscard]] std::uint32_t expect() {
+    return word_.fetch_or(awaited, std::memory_order_acq_rel) | awaited;
+  }
+  [[nodiscard]] const std::atomic<std::uint32_t>& word() const { return word_; }
+
+  // Sleeps until it is settled: true; false at `deadline`. The GIL is not asked for.
+  bool sleep_until(Instant deadline) {
+    for (;;) {
+      const std::uint32_t seen = expect();
+      if ((seen & settled) != 0) return true;
+      const bool endless = deadline == Instant::max();
+      if (futex_wait(word_, seen, endless ? nullptr : &deadline) == ETIMEDOUT) return is_settled();
+    }
+  }
+
+  // Runs it once the outcome is there, or here and now. One for each task: REQUIRES the first call.
+  void follow(std::unique_ptr<Continuation> continuation) {
+    Continuation* none = nullptr;
+    Continuation* const given = continuation.release();
+    if (!continuation_.compare_exchange_strong(none, given, std::memory_order_acq_rel)) {
+      const std::unique_ptr<Continuation> late(given);
+      late->run();
+    }
+  }
+
+  TaskState* next = nullptr;  // In the queue where it stands.
+  TaskId id = TaskId::none;   // Set by submission, and the rest with it.
+  Instant submitted_at{};     // The epoch where nobody measures.
+  TimerId timer{};            // Of its deadline.
+  std::uint8_t priority = 1;  // 0 is the most urgent, 3 the least.
+  bool is_admitted = false;   // Has a place among those that are bounded.
+  bool is_bound = false;      // To one worker.
+
+ protected:
+  virtual ~TaskState() {
+    // One that never ran: nobody settled, so nobody has taken it.
+    Continuation* const left = continuation_.load(std::memory_order_relaxed);
+    if (left != taken()) delete left;
+  }
+
+  // Makes the outcome visible and wakes whoever waits for it. REQUIRES: claimed, and the outcome
+  // set.
+  void announce() noexcept {
+    const std::uint32_t seen = word_.fetch_or(settled, std::memory_order_acq_rel);
+    if ((seen & awaited) != 0) futex_wake_all(word_);
+    Continuation* const next_one = continuation_.exchange(taken(), std::memory_order_acq_rel);
+    if (next_one == nullptr) return;
+    const std::unique_ptr<Continuation> continuation(next_one);
+    continuation->run();
+  }
+
+ private:
+  enum : std::uint32_t { started = 1, claimed = 2, settled = 4, awaited = 8, queued = 16 };
+  static constexpr unsigned ending_shift = 5;  // Above the bits.
+
+  [[nodiscard]] bool claim_unless(std::uint32_t bits, Ending ending) {
+    std::uint32_t seen = word_.load(std::memory_order_acquire);
+    const std::uint32_t mine = claimed | static_cast<std::uint32_t>(ending) << ending_shift;
+    while ((seen & bits) == 0) {
+      if (word_.compare_exchange_weak(seen, seen | mine, std::memory_order_acq_rel)) return true;
+    }
+    return false;
+  }
+
+  [[nodiscard]] bool has(std::uint32_t bit) const {
+    return (word_.load(std::memory_order_acquire) & bit) != 0;
+  }
+  // Stands in the place of a continuation once there is an outcome.
+  static Continuation* taken() { return reinterpret_cast<Continuation*>(std::uintptr_t{1}); }
+
+  std::atomic<std::uint32_t> word_{0};  // The bits above; whoever waits sleeps on it.
+  std::atomic<std::uint32_t> owners_{1};
+  std::atomic<Continuation*> continuation_{nullptr};
+};
+
+// Owns a share of a task.
+template <class State>
+class Shared {
+ public:
+  Shared() = default;
+  // Takes over a share that is counted already.
+  explicit Shared(State* state) : state_(state) {}
+  Shared(const Shared& other) : state_(other.state_) {
+    if (state_ != nullptr) state_->add_owner();
+  }
+  Shared(Shared&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+  Shared& operator=(Shared other) noexcept {
+    std::swap(state_, other.state_);
+    return *this;
+  }
+  ~Shared() {
+    if (state_ != nullptr) state_->drop_owner();
+  }
+
+  State* get() const { return state_; }
+  State* operator->() const { return state_; }
+  State& operator*() const { return *state_; }
+  [[nodiscard]] State* release() { return std::exchange(state_, nullptr); }
+  explicit operator bool() const { return state_ != nullptr; }
+
+ private:
+  State* state_ = nullptr;
+};
+
+}  // namespace unirun::python

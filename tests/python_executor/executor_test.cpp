@@ -1,0 +1,605 @@
+// The PythonExecutor as a C++ program uses it: E01 to E05, E16 and E19 of the contract.
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <latch>
+#include <limits>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "executors/python/gil_guard.h"
+#include "executors/python/python_executor.h"
+#include "framework/clock.h"
+#include "framework/event_loop.h"
+#include "framework/run_task.h"
+
+namespace unirun::python {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration patience = 60s;
+
+struct Running {
+  explicit Running(const PythonExecutor::Config& config = {.num_workers = 2}) {
+    const auto started = PythonExecutor::start(config);
+    REQUIRE_MESSAGE(started.ok(), (started.ok() ? "" : started.error().message));
+  }
+  ~Running() {
+    if (PythonExecutor::is_initialized())
+      static_cast<void>(PythonExecutor::shutdown({.drain = 0s}));
+  }
+};
+
+// The value of a Python expression. With the GIL.
+PyObject* evaluate(const char* expression) {
+  const Reference names = Reference::steal(PyDict_New());
+  PyDict_SetItemString(names.get(), "__builtins__", PyEval_GetBuiltins());
+  return PyRun_String(expression, Py_eval_input, names.get(), names.get());
+}
+PyObject* execute(const char* code) {
+  const Reference names = Reference::steal(PyDict_New());
+  PyDict_SetItemString(names.get(), "__builtins__", PyEval_GetBuiltins());
+  return PyRun_String(code, Py_file_input, names.get(), names.get());
+}
+
+// A task that runs until it is let go, without the GIL.
+class Gated {
+ public:
+  auto task() {
+    return [this] {
+      const GILRelease released;
+      running_.count_down();
+      open_.wait();
+    };
+  }
+  void wait_until_running() { running_.wait(); }
+  void let_go() { open_.count_down(); }
+
+ private:
+  std::latch running_{1};
+  std::latch open_{1};
+};
+
+std::size_t threads_of_this_process() {
+  std::size_t count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/task"))
+    ++count;
+  return count;
+}
+
+template <class T>
+Errc code_of(future<T>& awaited) {
+  const auto result = awaited.get();
+  return result.ok() ? Errc::ok : result.error().code;
+}
+
+}  // namespace
+
+// ---- E01 ----
+
+TEST_CASE("A01: a hundred cycles in one process run every task and leave no thread") {
+  { const Running once; }
+  const std::size_t before = threads_of_this_process();
+  for (int cycle = 0; cycle < 100; ++cycle) {
+    const Running running({.num_workers = 4});
+    std::vector<future<int>> futures;
+    for (int task = 0; task < 1000; ++task)
+      futures.push_back(PythonExecutor::submit([task] { return task; }));
+    REQUIRE(PythonExecutor::shutdown() == 0);
+    int sum = 0;
+    for (auto& outcome : futures) {
+      REQUIRE(outcome.is_ready());
+      const auto result = outcome.get();
+      REQUIRE_MESSAGE(result.ok(), (result.ok() ? "" : result.error().message));
+      sum += *result;
+    }
+    REQUIRE(sum == 499500);
+    const Stats stats = PythonExecutor::get_stats();
+    REQUIRE(stats.tasks_queued + stats.running == 0);
+  }
+  CHECK(threads_of_this_process() == before);
+}
+
+TEST_CASE("A01: a shutdown that does not drain cancels what waits, and settles every future") {
+  const Running running({.num_workers = 1});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  std::vector<future<int>> futures;
+  for (int task = 0; task < 9999; ++task)
+    futures.push_back(PythonExecutor::submit([task] { return task; }));
+  std::thread ending([] { static_cast<void>(PythonExecutor::shutdown({.drain = 0s})); });
+  for (auto& outcome : futures) CHECK(code_of(outcome) == Errc::cancelled);
+  gate.let_go();
+  ending.join();
+  CHECK(first.is_ready());
+  CHECK_FALSE(PythonExecutor::is_initialized());
+}
+
+TEST_CASE("A01: a second start is refused and harms nothing") {
+  const Running running;
+  CHECK(PythonExecutor::initialize({}) == static_cast<int>(Errc::already_initialized));
+  CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
+}
+
+TEST_CASE("A01: a start that fails says why and leaves nothing behind") {
+  const auto failed =
+      PythonExecutor::start({.num_workers = 1, .preload = {"json", "no_such_module"}});
+  REQUIRE_FALSE(failed.ok());
+  CHECK(failed.error().code == Errc::import_failed);
+  CHECK(failed.error().message.find("no_such_module") != std::string::npos);
+  CHECK_FALSE(PythonExecutor::is_initialized());
+  const Running running;
+  CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
+}
+
+TEST_CASE("A01: a worker cannot shut down what it is part of") {
+  const Running running;
+  CHECK(*PythonExecutor::submit([] { return PythonExecutor::shutdown(); }).get() ==
+        static_cast<int>(Errc::unsupported));
+  CHECK(PythonExecutor::is_initialized());
+}
+
+TEST_CASE("A01: without a running executor every task fails at once") {
+  auto outcome = PythonExecutor::submit([] { return 1; });
+  CHECK(outcome.is_ready());
+  CHECK(code_of(outcome) == Errc::not_initialized);
+  CHECK(PythonExecutor::shutdown() == static_cast<int>(Errc::not_initialized));
+}
+
+TEST_CASE("A01: what it cannot do yet it refuses by name") {
+  const auto refused = PythonExecutor::start({.use_subinterpreters = true});
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().code == Errc::unsupported);
+  CHECK(refused.error().message.find("use_subinterpreters") != std::string::npos);
+}
+
+// ---- E03 ----
+
+TEST_CASE("A03: guards and releases nest five deep on many fresh threads") {
+  const Running running;
+  std::atomic<int> right{0};
+  const std::function<void(int)> nest = [&](int depth) {
+    const GILGuard guard;
+    if (!guard.attached() || PyLong_AsLong(Reference::steal(PyLong_FromLong(depth)).get()) != depth)
+      return;
+    const GILRelease released;
+    if (depth == 0) {
+      ++right;
+    } else {
+      nest(depth - 1);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 16; ++thread) {
+    threads.emplace_back([&] {
+      for (int turn = 0; turn < 200; ++turn) nest(5);
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  CHECK(right == 16 * 200);
+}
+
+TEST_CASE("A03: a guard within a task of a worker, and around a release there, is its own GIL") {
+  const Running running;
+  CHECK(*PythonExecutor::submit([] {
+           const GILGuard outer;
+           const GILRelease released;
+           const GILGuard inner;
+           const GILGuard again;
+           return inner.attached() && again.attached() &&
+                  PyLong_AsLong(Reference::steal(PyLong_FromLong(7)).get()) == 7;
+         }).get());
+}
+
+TEST_CASE("A03: releasing what one does not hold does nothing") {
+  const Running running;
+  const GILRelease nothing;
+  const GILGuard guard;
+  CHECK(guard.attached());
+}
+
+// ---- E04 ----
+
+TEST_CASE("A04: four producers have a hundred thousand tasks run, each once") {
+  const Running running({.num_workers = 2, .queue_size = 0});
+  std::atomic<std::int64_t> sum{0};
+  std::vector<std::thread> producers;
+  for (int producer = 0; producer < 4; ++producer) {
+    producers.emplace_back([&] {
+      std::vector<future<std::int64_t>> futures;
+      for (std::int64_t task = 0; task < 25000; ++task)
+        futures.push_back(PythonExecutor::submit([task] { return task; }));
+      for (auto& outcome : futures) sum += *outcome.get();
+    });
+  }
+  for (auto& producer : producers) producer.join();
+  CHECK(sum == 4 * (25000LL * 24999 / 2));
+}
+
+TEST_CASE("A04: what a task raises comes as its error, and ends nothing else") {
+  const Running running;
+  auto failed = PythonExecutor::submit([] { return execute("raise ValueError('no')"); });
+  const auto error = failed.get();
+  REQUIRE_FALSE(error.ok());
+  CHECK(error.error().code == Errc::python_exception);
+  CHECK(error.error().type.find("ValueError") != std::string::npos);
+  CHECK(error.error().message == "no");
+  for (const char* const code :
+       {"raise SystemExit(3)", "raise KeyboardInterrupt", "raise GeneratorExit"}) {
+    auto ended = PythonExecutor::submit([code] { return execute(code); });
+    CHECK(code_of(ended) == Errc::python_exception);
+  }
+  auto thrown = PythonExecutor::submit([]() -> int { throw std::runtime_error("of C++"); });
+  CHECK(thrown.get().error().message == "of C++");
+  CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
+}
+
+TEST_CASE("A04: null without an exception is an error, and so is a value beside one") {
+  const Running running;
+  auto null = PythonExecutor::submit([]() -> PyObject* { return nullptr; });
+  CHECK(null.get().error().message.find("without an exception") != std::string::npos);
+  auto left_over = PythonExecutor::submit([] {
+    PyErr_SetString(PyExc_LookupError, "left over");
+    return 1;
+  });
+  CHECK(left_over.get().error().message == "left over");
+}
+
+TEST_CASE("A04: a callable is called with its arguments, and no reference to it is left") {
+  const Running running;
+  Ref callable;
+  Py_ssize_t before = 0;
+  {
+    const GILGuard guard;
+    callable = Ref::steal(evaluate("lambda a, b=1: a * b"));
+    before = Py_REFCNT(callable.get());
+  }
+  Ref args;
+  Ref kwargs;
+  {
+    const GILGuard guard;
+    args = Ref::steal(Py_BuildValue("(i)", 6));
+    kwargs = Ref::steal(Py_BuildValue("{s:i}", "b", 7));
+  }
+  {
+    auto product = PythonExecutor::submit(callable, args, kwargs);
+    const auto result = product.get();
+    REQUIRE(result.ok());
+    const GILGuard guard;
+    CHECK(PyLong_AsLong(*result) == 42);
+  }
+  const GILGuard guard;
+  CHECK(Py_REFCNT(callable.get()) == before);
+}
+
+TEST_CASE("A04: a continuation of a Python object runs on a worker with the GIL, and chains on") {
+  const Running running;
+  auto answer = PythonExecutor::submit([] {
+                  return PyLong_FromLong(42);
+                }).then([](PyObject* object) {
+                    return PyLong_AsLong(object);
+                  }).then([](long value) { return std::to_string(value); });
+  CHECK(*answer.get() == "42");
+}
+
+TEST_CASE("A04: an error goes by the continuations to the last future") {
+  const Running running;
+  bool called = false;
+  auto answer = PythonExecutor::submit([] {
+                  return execute("raise ValueError('no')");
+                }).then([&](PyObject*) { return called = true; });
+  CHECK(answer.get().error().message == "no");
+  CHECK_FALSE(called);
+}
+
+TEST_CASE("A04: on a loop a continuation of a plain value comes back to that loop") {
+  const Running running;
+  const SystemClock clock;
+  EventLoop loop(clock);
+  bool on_loop = false;
+  loop.post([&] {
+    auto chained = PythonExecutor::submit([] { return 42; }).then([&](int value) {
+      on_loop = loop.in_loop_thread() && value == 42;
+      loop.stop();
+    });
+    static_cast<void>(chained);
+  });
+  loop.run();
+  CHECK(on_loop);
+}
+
+namespace {
+Task<int> add_on_loop(EventLoop& loop, bool& on_loop) {
+  const auto one = co_await PythonExecutor::submit([] { return 1; });
+  on_loop = loop.in_loop_thread();
+  const auto two = co_await PythonExecutor::submit([] { return 2; });
+  co_return *one + *two;
+}
+}  // namespace
+
+TEST_CASE("A04: a coroutine on a loop awaits tasks there") {
+  const Running running;
+  const SystemClock clock;
+  EventLoop loop(clock);
+  bool on_loop = false;
+  CHECK(run_task(loop, add_on_loop(loop, on_loop)) == 3);
+  CHECK(on_loop);
+}
+
+TEST_CASE("A04: a batch runs in the order of its functions on one worker") {
+  const Running running({.num_workers = 1});
+  std::vector<int> order;
+  std::vector<std::function<int()>> functions;
+  for (int task = 0; task < 64; ++task) {
+    functions.emplace_back([task, &order] {
+      order.push_back(task);
+      return task;
+    });
+  }
+  auto futures = PythonExecutor::submit_batch(std::span(functions));
+  for (int task = 0; task < 64; ++task)
+    CHECK(*futures[static_cast<std::size_t>(task)].get() == task);
+  CHECK(std::ranges::is_sorted(order));
+}
+
+TEST_CASE("A04: a task that waits for another serves it, with one worker") {
+  const Running running({.num_workers = 1});
+  const std::function<int(int)> nested = [&](int depth) -> int {
+    if (depth == 0) return 0;
+    return 1 + *PythonExecutor::submit([&, depth] { return nested(depth - 1); }).get();
+  };
+  CHECK(*PythonExecutor::submit([&] { return nested(20); }).get() == 20);
+}
+
+TEST_CASE("A04: a loop is never held up by workers that compute") {
+  const Running running;
+  const char* const busy = "for _ in range(3_000_000): pass";
+  std::vector<future<PyObject*>> computing;
+  for (int worker = 0; worker < 2; ++worker)
+    computing.push_back(PythonExecutor::submit([=] { return execute(busy); }));
+  // Submission takes no GIL: a thousand are through before the first of them can run.
+  std::vector<future<int>> futures;
+  for (int task = 0; task < 1000; ++task)
+    futures.push_back(PythonExecutor::submit([] { return 1; }));
+  int sum = 0;
+  for (auto& outcome : futures) sum += *outcome.get();
+  CHECK(sum == 1000);
+  for (auto& outcome : computing) CHECK(code_of(outcome) == Errc::ok);
+}
+
+// ---- E05, E18 ----
+
+TEST_CASE("A05: a loop without end times out, is interrupted, and its worker takes new work") {
+  const Running running({.num_workers = 1});
+  auto endless = PythonExecutor::submit_timeout([] { return execute("while True: pass"); },
+                                                std::uint64_t{50'000'000});
+  CHECK(code_of(endless) == Errc::timeout);
+  CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
+  CHECK(PythonExecutor::get_stats().timed_out == 1);
+}
+
+TEST_CASE("A05: what has not begun by its deadline never runs") {
+  const Running running({.num_workers = 1});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  bool ran = false;
+  auto late = PythonExecutor::submit([&] { ran = true; }, {.timeout = 10ms});
+  CHECK(code_of(late) == Errc::timeout);
+  auto at_once = PythonExecutor::submit_timeout([&] { ran = true; }, 0);
+  CHECK(at_once.is_ready());
+  CHECK(code_of(at_once) == Errc::timeout);
+  gate.let_go();
+  CHECK(code_of(first) == Errc::ok);
+  CHECK_FALSE(ran);
+  CHECK(PythonExecutor::get_stats().timed_out == 2);
+}
+
+TEST_CASE("A05: a deadline beyond the end of time is none") {
+  const Running running;
+  auto outcome =
+      PythonExecutor::submit_timeout([] { return 1; }, std::numeric_limits<std::uint64_t>::max());
+  CHECK(*outcome.get() == 1);
+}
+
+TEST_CASE("A05: a worker that is stuck in C is given up, and another takes its place") {
+  const Running running({.num_workers = 1});
+  Gated gate;
+  auto stuck = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  CHECK(stuck.cancel());
+  CHECK(code_of(stuck) == Errc::cancelled);
+  CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
+  CHECK(PythonExecutor::get_stats().stuck == 1);
+  gate.let_go();
+}
+
+TEST_CASE("A18: cancelling what waits keeps it from running, and what has ended stands") {
+  const Running running({.num_workers = 1});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  bool ran = false;
+  auto waiting = PythonExecutor::submit([&] { ran = true; });
+  CHECK(waiting.cancel());
+  CHECK(code_of(waiting) == Errc::cancelled);
+  gate.let_go();
+  CHECK(code_of(first) == Errc::ok);
+  auto ended = PythonExecutor::submit([] { return 1; });
+  REQUIRE(ended.wait_for(patience));
+  CHECK_FALSE(ended.cancel());
+  CHECK(*ended.get() == 1);
+  CHECK_FALSE(ran);
+}
+
+TEST_CASE("A18: what swallows an interruption is asked again, and finally runs") {
+  const Running running({.num_workers = 1});
+  std::array<int, 2> pipe{};
+  REQUIRE(::pipe(pipe.data()) == 0);
+  const std::string text = fmt::format(
+      "import os, sys\n"
+      "sys.asked = 0\n"
+      "try:\n"
+      "    while sys.asked < 2:\n"
+      "        try:\n"
+      "            if sys.asked == 0: os.write({}, b'x')\n"
+      "            while True: pass\n"
+      "        except BaseException: sys.asked += 1\n"
+      "finally: sys.asked += 10\n",
+      pipe[1]);
+  auto code = PythonExecutor::submit([&] { return execute(text.c_str()); });
+  char began = 0;
+  REQUIRE(::read(pipe[0], &began, 1) == 1);
+  CHECK(code.cancel());
+  CHECK(code_of(code) == Errc::cancelled);
+  auto asked = PythonExecutor::submit(
+      [] { return PyLong_AsLong(Reference::steal(evaluate("__import__('sys').asked")).get()); });
+  CHECK(*asked.get() == 12);
+  ::close(pipe[0]);
+  ::close(pipe[1]);
+}
+
+TEST_CASE("A18: interruptions at any moment strike their own task or nobody") {
+  const Running running({.num_workers = 2});
+  for (int turn = 0; turn < 2000; ++turn) {
+    auto aimed = PythonExecutor::submit([] { return evaluate("sum(range(50))"); });
+    auto innocent = PythonExecutor::submit([] { return evaluate("sum(range(50))"); });
+    aimed.cancel();
+    REQUIRE(code_of(innocent) == Errc::ok);
+    const Errc code = code_of(aimed);
+    REQUIRE((code == Errc::ok || code == Errc::cancelled));
+  }
+}
+
+// ---- E16, E19 ----
+
+TEST_CASE("A16: statistics add up in every snapshot under load") {
+  const Running running({.num_workers = 2, .queue_size = 200});
+  std::atomic<bool> over{false};
+  std::vector<std::thread> producers;
+  for (int producer = 0; producer < 2; ++producer) {
+    producers.emplace_back([&] {
+      for (int turn = 0; !over; ++turn) {
+        auto one = PythonExecutor::submit(
+            [turn] { return turn % 3 == 0 ? execute("raise ValueError") : PyLong_FromLong(1); });
+        if (turn % 5 == 0) one.cancel();
+      }
+    });
+  }
+  for (int snapshot = 0; snapshot < 10000; ++snapshot) {
+    const Stats stats = PythonExecutor::get_stats();
+    REQUIRE(stats.submitted == stats.tasks_executed + stats.tasks_failed + stats.cancelled +
+                                   stats.timed_out + stats.rejected + stats.tasks_queued +
+                                   stats.running);
+    REQUIRE(stats.running <= 2);
+    REQUIRE(stats.tasks_queued <= 210);  // And those that are just being refused, or leaving.
+  }
+  over = true;
+  for (auto& producer : producers) producer.join();
+  REQUIRE(PythonExecutor::shutdown() == 0);
+  const Stats stats = PythonExecutor::get_stats();
+  CHECK(stats.tasks_queued + stats.running == 0);
+}
+
+TEST_CASE("A19: the hundred and first of a hundred places is refused at once") {
+  const Running running({.num_workers = 1, .queue_size = 100});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  std::vector<future<int>> futures;
+  for (int task = 0; task < 100; ++task)
+    futures.push_back(PythonExecutor::submit([] { return 1; }));
+  auto refused = PythonExecutor::submit([] { return 1; });
+  CHECK(refused.is_ready());
+  CHECK(code_of(refused) == Errc::queue_full);
+  CHECK(PythonExecutor::get_stats().rejected == 1);
+  futures.front().cancel();
+  auto fits = PythonExecutor::submit([] { return 1; });
+  gate.let_go();
+  CHECK(*fits.get() == 1);
+}
+
+TEST_CASE("A19: who blocks on a full queue is served in the order of coming") {
+  const Running running({.num_workers = 1, .queue_size = 1, .overflow = Overflow::block});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  auto waiting = PythonExecutor::submit([] { return 0; });
+  std::thread blocked([] { CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1); });
+  gate.let_go();
+  blocked.join();
+  CHECK(*waiting.get() == 0);
+}
+
+TEST_CASE("A19: on a loop nothing blocks on a full queue") {
+  const Running running({.num_workers = 1, .queue_size = 1, .overflow = Overflow::block});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  auto waiting = PythonExecutor::submit([] { return 0; });
+  const SystemClock clock;
+  EventLoop loop(clock);
+  Errc code = Errc::ok;
+  loop.post([&] {
+    auto refused = PythonExecutor::submit([] { return 1; });
+    code = code_of(refused);
+    loop.stop();
+  });
+  loop.run();
+  CHECK(code == Errc::unsupported);
+  gate.let_go();
+  CHECK(*waiting.get() == 0);
+}
+
+TEST_CASE("A19: the oldest makes room where that is wanted") {
+  const Running running({.num_workers = 1, .queue_size = 2, .overflow = Overflow::drop_oldest});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  auto one = PythonExecutor::submit([] { return 1; });
+  auto two = PythonExecutor::submit([] { return 2; });
+  auto three = PythonExecutor::submit([] { return 3; });
+  CHECK(code_of(one) == Errc::queue_full);
+  gate.let_go();
+  CHECK(*two.get() == 2);
+  CHECK(*three.get() == 3);
+}
+
+TEST_CASE("A19: the more urgent goes first, and the least urgent has its turn") {
+  const Running running({.num_workers = 1});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  std::vector<int> order;
+  std::vector<future<void>> futures;
+  futures.push_back(PythonExecutor::submit([&] { order.push_back(3); }, {.priority = 3}));
+  for (int task = 0; task < 200; ++task)
+    futures.push_back(PythonExecutor::submit([&] { order.push_back(0); }, {.priority = 0}));
+  gate.let_go();
+  for (auto& outcome : futures) CHECK(code_of(outcome) == Errc::ok);
+  CHECK(order.front() == 0);
+  CHECK(order.back() == 0);
+}
+
+TEST_CASE("workers stay on the CPUs that they were given") {
+  const Running running({.num_workers = 1, .pin = {0}});
+  CHECK(*PythonExecutor::submit([] { return ::sched_getcpu(); }).get() == 0);
+}
+
+}  // namespace unirun::python
