@@ -63,8 +63,9 @@ sanitize: setup  ## The C++ tests and the task pools under ASan with UBSan, and 
 	@cmake --preset tsan >/dev/null && cmake --build --preset tsan && ctest --preset tsan $(if $(ONLY),-R "$(ONLY)")
 	@$(if $(ONLY),true,scripts/stress_pools.sh)
 
-nightly: test-slow  ## 100,000 seeds of simulation and the slow faults
+nightly: test-slow  ## 100,000 seeds of simulation, the slow faults, a million values to Python and back
 	@build/dev/bin/simulation --seeds 100000 --steps 200
+	@build/dev/bin/python_test --no-skip --test-case="A29: nightly*"
 
 lint:  ## Formatters and linters, changing nothing
 	@UNIRUN_SETUP_LINT=1 scripts/setup.sh

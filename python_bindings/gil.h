@@ -1,27 +1,15 @@
-// Taking the GIL on threads that Python did not start. While an interpreter ends, CPython ends
-// every other thread that asks for its GIL: by pthread_exit() up to 3.13, which unwinds C++ frames
-// and must not, for it would run destructors that touch Python. Such a thread waits here for the
-// end of the process instead, as CPython 3.14 has it wait by itself.
+// Taking the GIL on threads that Python did not start, and letting go of it.
 
 #pragma once
 
 #include "python_bindings/python.h"
 // Python.h first.
 
-#include <cxxabi.h>
-#include <unistd.h>
+#include "executors/python/or_hang.h"
 
 namespace unirun::bindings {
 
-// Calls `step`, one call into CPython that may take the GIL back and has nothing to destroy.
-template <class Step>
-auto or_hang(Step step) {
-  try {
-    return step();
-  } catch (abi::__forced_unwind&) {
-    for (;;) ::pause();
-  }
-}
+using python::or_hang;
 
 // Holds the GIL, in a thread state of this thread's own where it has none yet.
 class Gil {

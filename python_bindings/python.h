@@ -1,68 +1,16 @@
-// The first include of every file that speaks Python's C API: the hot paths (asyncio's handles and
-// turns, futures, pools) have no place for pybind11. One owner for references.
+// The first include of every file here that speaks Python's C API: the hot paths (asyncio's handles
+// and turns, futures, pools) have no place for pybind11.
 
 #pragma once
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "executors/python/python.h"
 // Python.h first.
-
-#include <utility>
 
 namespace unirun::bindings {
 
-// Owns one reference, or nothing. Thread: with the GIL.
-class Reference {
- public:
-  Reference() = default;
-  static Reference steal(PyObject* object) { return Reference(object); }
-  static Reference borrow(PyObject* object) { return Reference(Py_XNewRef(object)); }
-  Reference(Reference&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
-  Reference& operator=(Reference&& other) noexcept {
-    PyObject* dropped = std::exchange(object_, std::exchange(other.object_, nullptr));
-    Py_XDECREF(dropped);
-    return *this;
-  }
-  ~Reference() { Py_XDECREF(object_); }
-
-  [[nodiscard]] PyObject* get() const { return object_; }
-  [[nodiscard]] PyObject* release() { return std::exchange(object_, nullptr); }
-  explicit operator bool() const { return object_ != nullptr; }
-
- private:
-  explicit Reference(PyObject* object) : object_(object) {}
-  PyObject* object_ = nullptr;
-};
-
-// For tables of slots and of methods, which know one type of function.
-template <class Function>
-void* slot(Function function) {
-  return reinterpret_cast<void*>(function);
-}
-template <class Function>
-PyCFunction method(Function function) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
-}
-
-// Holds an object's own lock where there is no GIL; where there is one, it is the lock. Python code
-// that runs meanwhile may let others in.
-class ObjectLock {
- public:
-#ifdef Py_GIL_DISABLED
-  explicit ObjectLock(PyObject* object) { PyCriticalSection_Begin(&section_, object); }
-  ~ObjectLock() { PyCriticalSection_End(&section_); }
-#else
-  explicit ObjectLock(PyObject* /*object*/) {}
-  ~ObjectLock() {
-  }  // NOLINT(modernize-use-equals-default): a trivial one would be an unused variable.
-#endif
-  ObjectLock(const ObjectLock&) = delete;
-  ObjectLock& operator=(const ObjectLock&) = delete;
-
- private:
-#ifdef Py_GIL_DISABLED
-  PyCriticalSection section_{};
-#endif
-};
+using python::method;
+using python::ObjectLock;
+using python::Reference;
+using python::slot;
 
 }  // namespace unirun::bindings

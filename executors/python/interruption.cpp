@@ -1,30 +1,11 @@
 #include "executors/python/interruption.h"
 
-#include <utility>
+#include "executors/python/raise_in_thread.h"
 
 namespace unirun::python {
 namespace {
 
 constexpr const char* name = "unirun.Interrupted";
-
-// As PyThreadState_SetAsyncExc(), which up to 3.11 may find a thread that is only being started by
-// the one that is meant, and bears its id meanwhile: it would die before it has said that it lives,
-// and its parent waits for that for ever.
-int raise_in_thread(unsigned long id, PyObject* exception) {
-  const int found = PyThreadState_SetAsyncExc(id, exception);
-#if PY_VERSION_HEX < 0x030C0000
-  PyThreadState* first = nullptr;
-  PyThreadState* eldest = nullptr;
-  PyThreadState* state = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
-  for (; state != nullptr; state = PyThreadState_Next(state)) {
-    if (state->thread_id != id) continue;
-    if (first == nullptr) first = state;
-    eldest = state;
-  }
-  if (first != eldest) Py_XSETREF(eldest->async_exc, std::exchange(first->async_exc, nullptr));
-#endif
-  return found;
-}
 
 }  // namespace
 
@@ -45,9 +26,9 @@ bool interrupt_thread(unsigned long id) {
     PyErr_Clear();
     return false;
   }
-  return raise_in_thread(id, exception) > 0;
+  return raise_in_thread(id, exception);
 }
 
-void clear_interruption(unsigned long id) { raise_in_thread(id, nullptr); }
+void clear_interruption(unsigned long id) { static_cast<void>(raise_in_thread(id, nullptr)); }
 
 }  // namespace unirun::python

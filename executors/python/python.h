@@ -1,5 +1,4 @@
-// The first include of every file that speaks Python's C API: the hot paths (asyncio's handles and
-// turns, futures, pools) have no place for pybind11. One owner for references.
+// The first include of every file that speaks Python's C API. One owner for references.
 
 #pragma once
 

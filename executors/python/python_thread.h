@@ -13,28 +13,13 @@
 #include "executors/python/python.h"
 // Python.h first.
 
-#include <cxxabi.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cstddef>
 
+#include "executors/python/or_hang.h"
 #include "framework/time.h"
 
 namespace unirun::python {
-
-// Calls `step`, one call into CPython that may take the GIL back and has nothing to destroy. Up to
-// 3.13 CPython ends a thread that asks too late by pthread_exit(), which unwinds C++ frames and
-// must not: such a thread waits here for the end of the process instead, as from 3.14 it does by
-// itself.
-template <class Step>
-auto or_hang(Step step) {
-  try {
-    return step();
-  } catch (abi::__forced_unwind&) {
-    for (;;) ::pause();
-  }
-}
 
 class PythonThread {
  public:

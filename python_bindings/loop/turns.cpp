@@ -8,6 +8,7 @@
 #include <cmath>
 #include <utility>
 
+#include "executors/python/raise_in_thread.h"
 #include "framework/clock.h"
 #include "python_bindings/exception.h"
 #include "python_bindings/loop/handle.h"
@@ -248,13 +249,13 @@ bool Turns::call_for(const LoopOccupant* occupant, PyObject* handle) {
   called_for_ = occupant;
   const bool fine = call_plain(handle);
   called_for_ = nullptr;
-  if (std::exchange(struck_, false)) raise_in_thread(thread_, nullptr);
+  if (std::exchange(struck_, false)) python::raise_in_thread(thread_, nullptr);
   return fine;
 }
 
 void Turns::strike(PyObject* exception) {
   struck_ = true;
-  raise_in_thread(thread_, exception);
+  python::raise_in_thread(thread_, exception);
 }
 
 bool Turns::call_plain(PyObject* handle) {

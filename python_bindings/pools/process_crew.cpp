@@ -7,7 +7,7 @@
 #include <array>
 #include <atomic>
 
-#include "python_bindings/pools/futex.h"
+#include "framework/futex.h"
 #include "python_bindings/pools/process_files.h"
 
 namespace unirun::bindings {

@@ -70,7 +70,8 @@ int ProcessEngine::sleep_as_waiter(Future* future, Wakes& wakes, bool lazy,
     wakes.ring();
     if (before >= (static_cast<std::uint32_t>(FutureState::cancelled) | waited_for)) return 0;
     return futex_wait_either(words()->futex(), static_cast<std::uint32_t>(listener), future->word,
-                             before, until == Instant::max() ? nullptr : &until);
+                             before, until == Instant::max() ? nullptr : &until,
+                             FutexScope::shared);
   });
   if (!closed_) words()->set(Listener::nobody);
   // The drain that follows completes it under the GIL, and nobody else sleeps on it.

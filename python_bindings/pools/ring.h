@@ -14,7 +14,7 @@
 #include <cstdint>
 #include <new>
 
-#include "python_bindings/pools/futex.h"
+#include "framework/futex.h"
 
 namespace unirun::bindings {
 

@@ -15,7 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "python_bindings/pools/futex.h"
+#include "framework/futex.h"
 #include "python_bindings/pools/rendezvous.h"
 #include "python_bindings/pools/wakes.h"
 

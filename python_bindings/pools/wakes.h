@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "python_bindings/pools/futex.h"
+#include "framework/futex.h"
 
 namespace unirun::bindings {
 

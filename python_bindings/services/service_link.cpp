@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "executors/python/raise_in_thread.h"
 #include "host/json_text.h"
 #include "python_bindings/exception.h"
 #include "python_bindings/gil.h"
@@ -32,13 +33,13 @@ void RunningThread::enter() {
 
 void RunningThread::leave() {
   is_inside_ = false;
-  raise_in_thread(id_, nullptr);
+  python::raise_in_thread(id_, nullptr);
 }
 
 void RunningThread::strike() const {
   if (!is_inside_) return;
   const py::object cancelled = py::module_::import("unirun.cancellation").attr("Cancelled");
-  raise_in_thread(id_, cancelled.ptr());
+  python::raise_in_thread(id_, cancelled.ptr());
 }
 
 void RunningThread::interrupt() const {
