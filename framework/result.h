@@ -1,6 +1,6 @@
 // Errors are values: a Result<T> is a T or an Error, a Status is a Result<void>. Nothing on the
-// loop throws; python_bindings/ turns an Error into an exception at the edge. Who has more to say of
-// a failure than an Error holds (executors/python) brings a type of its own.
+// loop throws; python_bindings/ turns an Error into an exception at the edge. Who has more to say
+// of a failure than an Error holds (executors/python) brings a type of its own.
 
 #pragma once
 
