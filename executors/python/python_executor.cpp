@@ -347,14 +347,17 @@ PythonWorker* Runtime::worker_of(const TaskState& task) {
 // Asks, and looks later whether it helped.
 void Runtime::interrupt_until_it_ends(Shared<TaskState> task, int asked) {
   const auto ask = [this, task, asked] {
+    if (task->is_over()) return;
     if (asked == asks) return give_up(*task);
+    bool is_asked = false;
     {
       const GILGuard guard;
-      PythonWorker* const worker = guard.attached() ? worker_of(*task) : nullptr;
-      if (worker == nullptr) return;  // It has ended, or runs what it waits for: see below.
-      static_cast<void>(worker->interrupt(*task));
+      if (!guard.attached()) return;
+      // None yet, or none while the task waits for another that runs on its stack.
+      PythonWorker* const worker = worker_of(*task);
+      is_asked = worker != nullptr && worker->interrupt(*task);
     }
-    interrupt_until_it_ends(task, asked + 1);
+    interrupt_until_it_ends(task, is_asked ? asked + 1 : std::max(asked, 1));
   };
   const Duration wait = asked == 0 ? Duration::zero() : ask_again_after;
   static_cast<void>(interruptions_.start(SystemClock().now() + wait, ask));

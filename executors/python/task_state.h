@@ -68,6 +68,9 @@ class TaskState {
   // Runs what was submitted and settles. REQUIRES: start() said true.
   virtual void run() noexcept = 0;
 
+  // Its code has ended, whoever has set the outcome.
+  void mark_over() { word_.fetch_or(over, std::memory_order_acq_rel); }
+
   // ---- For whoever would end it ----
 
   // True: the outcome is the caller's to set, by fail() or as the code of the task does.
@@ -87,6 +90,8 @@ class TaskState {
     return static_cast<Ending>(word_.load(std::memory_order_acquire) >> ending_shift);
   }
   [[nodiscard]] bool is_settled() const { return has(settled); }
+  // Whether its code has ended. REQUIRES: it began.
+  [[nodiscard]] bool is_over() const { return has(over); }
 
   // What its word holds from now on until it is settled, if it is not settled yet: for whoever
   // sleeps on it and on something else.
@@ -142,8 +147,15 @@ class TaskState {
   }
 
  private:
-  enum : std::uint32_t { started = 1, claimed = 2, settled = 4, awaited = 8, queued = 16 };
-  static constexpr unsigned ending_shift = 5;  // Above the bits.
+  enum : std::uint32_t {
+    started = 1,
+    claimed = 2,
+    settled = 4,
+    awaited = 8,
+    queued = 16,
+    over = 32
+  };
+  static constexpr unsigned ending_shift = 6;  // Above the bits.
 
   [[nodiscard]] bool claim_unless(std::uint32_t bits, Ending ending) {
     std::uint32_t seen = word_.load(std::memory_order_acquire);

@@ -170,6 +170,7 @@ void PythonWorker::run(TaskState& task) {
     interrupted_ = outer_interrupted;
     running_.store(outer, std::memory_order_release);
   }
+  task.mark_over();
   count(task, began);
   observer_.on_ended(task);
 }

@@ -475,6 +475,22 @@ TEST_CASE("A18: what swallows an interruption is asked again, and finally runs")
   ::close(pipe[1]);
 }
 
+TEST_CASE(
+    "A18: who is cancelled while it serves another task is interrupted once that one is over") {
+  const Running running({.num_workers = 1});
+  Gated gate;
+  auto outer = PythonExecutor::submit([&] {
+    auto inner = PythonExecutor::submit(gate.task());
+    static_cast<void>(inner.get());
+    return execute("while True: pass");
+  });
+  gate.wait_until_running();
+  CHECK(outer.cancel());
+  gate.let_go();
+  CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
+  CHECK(PythonExecutor::get_stats().stuck == 0);
+}
+
 TEST_CASE("A18: interruptions at any moment strike their own task or nobody") {
   const Running running({.num_workers = 2});
   for (int turn = 0; turn < 2000; ++turn) {
