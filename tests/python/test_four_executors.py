@@ -84,7 +84,7 @@ def test_system_exit_means_the_same(make_host: Make, executor: str, code: int | 
     )
     with host:
         reason = recorder.wait_for(events.ServiceExited, "tree/one").reason
-    assert reason.kind == kind
+    assert reason.kind == kind, reason
     if kind == "exit_code":
         assert reason.exit_code == code
 
