@@ -5,28 +5,33 @@
 #include "executors/python/python.h"
 // Python.h first.
 
-#include <utility>
+#include <vector>
 
 namespace unirun::python {
 
 // Has `exception` raised in the thread that Python knows by this id, when it next runs Python code;
 // null: takes back what has not been raised yet. False: there is no such thread.
 inline bool raise_in_thread(unsigned long id, PyObject* exception) {
-  const int found = PyThreadState_SetAsyncExc(id, exception);
 #if PY_VERSION_HEX < 0x030C0000
   // Up to 3.11 a thread that is being started bears the id of the one that starts it, and is found
   // first. It would die before it has said that it lives, and its parent waits for that for ever.
-  PyThreadState* first = nullptr;
-  PyThreadState* eldest = nullptr;
+  // It takes its own id without the GIL, so who bears this one is asked before anything is set, and
+  // the eldest is the one that is meant.
+  std::vector<PyThreadState*> bearers;
   PyThreadState* state = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
   for (; state != nullptr; state = PyThreadState_Next(state)) {
-    if (state->thread_id != id) continue;
-    if (first == nullptr) first = state;
-    eldest = state;
+    if (state->thread_id == id) bearers.push_back(state);
   }
-  if (first != eldest) Py_XSETREF(eldest->async_exc, std::exchange(first->async_exc, nullptr));
+  const int found = PyThreadState_SetAsyncExc(id, exception);
+  if (bearers.size() < 2) return found > 0;
+  PyThreadState* const meant = bearers.back();
+  bearers.pop_back();
+  for (PyThreadState* const newborn : bearers) Py_CLEAR(newborn->async_exc);
+  Py_XSETREF(meant->async_exc, Py_XNewRef(exception));
+  return true;
+#else
+  return PyThreadState_SetAsyncExc(id, exception) > 0;
 #endif
-  return found > 0;
 }
 
 }  // namespace unirun::python
