@@ -36,7 +36,7 @@ class _Replaceable:
     def __set__(self, pool: ThreadPoolExecutor, value: object) -> None:
         engine = pool._engine
         if engine is not None and value is engine:
-            value = WorkQueue(pool, pool._engine)
+            value = WorkQueue(pool, pool._engine, pool._step_back)
         elif engine is not None and value is not vars(pool)[self._name]:
             pool._step_back(f"{self._name} was replaced")
         vars(pool)[self._name] = value

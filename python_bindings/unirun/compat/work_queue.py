@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unirun import _pools
-    from unirun.compat.threads import ThreadPoolExecutor
 
 
 class WorkItem:
@@ -42,11 +41,15 @@ class WorkQueue:
     Who waits in `get` for what others submit does the threads' work: that needs the standard machinery.
     """
 
-    __slots__ = ("_engine", "_pool")
+    __slots__ = ("_engine", "_pool", "_step_back")
 
-    def __init__(self, pool: ThreadPoolExecutor, engine: _pools.ThreadEngine) -> None:
+    def __init__(
+        self, pool: _native.ThreadPoolExecutor, engine: _pools.ThreadEngine, step_back: Callable[[str], Any]
+    ) -> None:
+        # ``step_back``: the pool's method that has the standard machinery serve it and returns its queue.
         self._pool = weakref.ref(pool)
         self._engine = engine
+        self._step_back = weakref.WeakMethod(step_back)
 
     def qsize(self) -> int:
         return self._engine.qsize()
@@ -63,10 +66,10 @@ class WorkQueue:
         try:
             return self.get_nowait()
         except Empty:
-            pool = self._pool()
-            if not block or pool is None:
+            step_back = self._step_back()
+            if not block or step_back is None:
                 raise
-        return pool._step_back("the program waits at its _work_queue").get(block, timeout)
+        return step_back("the program waits at its _work_queue").get(block, timeout)
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ARG002
         """Have a thread of the pool call ``item.run()``; None is the word by which threads end."""
