@@ -84,7 +84,7 @@ class Runtime final : public WorkerObserver {
   void give_up(const TaskState& task);
   [[nodiscard]] bool wait_until_idle(Instant deadline);
   void end_what_waits();
-  void end_what_runs(bool interrupt);
+  [[nodiscard]] std::vector<Shared<TaskState>> interrupt_what_runs();
   [[nodiscard]] std::size_t join_workers(Instant deadline);
 
   std::atomic<Phase> phase_{Phase::none};
@@ -417,14 +417,16 @@ void Runtime::end_what_waits() {
   }
 }
 
-void Runtime::end_what_runs(bool interrupt) {
-  if (!interrupt) return;
+// Gives what runs, too, so that it can be settled if it does not end.
+std::vector<Shared<TaskState>> Runtime::interrupt_what_runs() {
+  std::vector<Shared<TaskState>> tasks;
   const GILGuard guard;
+  if (!guard.attached()) return tasks;
   const std::lock_guard lock(mutex_);
   for (const auto& worker : workers_) {
-    const TaskState* const task = worker->running();
-    if (guard.attached() && task != nullptr) static_cast<void>(worker->interrupt(*task));
+    if (Shared<TaskState> task = worker->interrupt_running()) tasks.push_back(std::move(task));
   }
+  return tasks;
 }
 
 // So many have not ended. Those that have stay for the statistics, until the next start.
@@ -453,10 +455,18 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
   end_what_waits();
   Instant last = Instant::max();
   if (!drained && options.interrupt) last = deadline_after(options.grace);
+  std::vector<Shared<TaskState>> left_running;
+  if (!drained && options.interrupt) left_running = interrupt_what_runs();
   while (!drained && !wait_until_idle(std::min(last, SystemClock().now() + ask_again_after)) &&
-         SystemClock().now() < last)
-    end_what_runs(options.interrupt);
+         SystemClock().now() < last) {
+    if (options.interrupt) left_running = interrupt_what_runs();
+  }
   const std::size_t left = join_workers(last);
+  for (const Shared<TaskState>& task : left_running) {
+    if (!task->claim(Ending::failed)) continue;
+    task->fail({.code = Errc::stuck,
+                .message = "it went on after it was interrupted, and the executor was shut down"});
+  }
   deadlines_.stop();
   interruptions_.stop();
   Graveyard::call(nullptr);

@@ -93,6 +93,19 @@ bool PythonWorker::interrupt(const TaskState& task) {
   return true;
 }
 
+Shared<TaskState> PythonWorker::interrupt_running() {
+  Shared<TaskState> task;
+  {
+    const InterruptionLock lock(interruption_mutex_);
+    TaskState* const running = running_.load(std::memory_order_relaxed);
+    if (running == nullptr) return {};
+    running->add_owner();  // It cannot end before we let go of the GIL, or of the lock.
+    task = Shared<TaskState>(running);
+  }
+  static_cast<void>(interrupt(*task));
+  return task;
+}
+
 // ---- Its life ----
 
 void PythonWorker::wake() {
@@ -159,7 +172,7 @@ void PythonWorker::run(TaskState& task) {
   observer_.on_taken(task);
   const bool is_timed = task.submitted_at != Instant{};
   const Instant began = is_timed ? SystemClock().now() : Instant{};
-  const TaskState* const outer = running_.load(std::memory_order_relaxed);
+  TaskState* const outer = running_.load(std::memory_order_relaxed);
   const bool outer_interrupted = std::exchange(interrupted_, false);
   running_.store(&task, std::memory_order_release);
   task.run();

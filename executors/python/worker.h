@@ -70,6 +70,8 @@ class PythonWorker {
   // Raises Interrupted where the task runs, if it runs here now and is not shielded. Thread: with
   // the GIL.
   [[nodiscard]] bool interrupt(const TaskState& task);
+  // The same for whatever runs here now, which is given; nothing where nothing does.
+  [[nodiscard]] Shared<TaskState> interrupt_running();
   // What runs here now. Only to compare.
   [[nodiscard]] const TaskState* running() const {
     return running_.load(std::memory_order_acquire);
@@ -113,7 +115,7 @@ class PythonWorker {
   bool searches_ = false;                 // Called by the crew, and has not looked yet.
   bool bound_next_ = false;               // Whose turn it is.
 
-  std::atomic<const TaskState*> running_{nullptr};
+  std::atomic<TaskState*> running_{nullptr};
   std::mutex interruption_mutex_;  // Where there is no GIL: guards `running_` against interrupt().
   bool interrupted_ = false;       // An exception was sent to this thread for `running_`.
   unsigned long python_id_ = 0;    // Of the thread, as Python's threading has it.

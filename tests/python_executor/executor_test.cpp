@@ -15,6 +15,7 @@
 #include <functional>
 #include <latch>
 #include <limits>
+#include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -57,22 +58,26 @@ PyObject* execute(const char* code) {
   return PyRun_String(code, Py_file_input, names.get(), names.get());
 }
 
-// A task that runs until it is let go, without the GIL.
+// A task that runs until it is let go, without the GIL. It may outlive the test: a worker that is
+// given up is waited for by nobody.
 class Gated {
  public:
   auto task() {
-    return [this] {
+    return [latches = latches_] {
       const GILRelease released;
-      running_.count_down();
-      open_.wait();
+      latches->running.count_down();
+      latches->open.wait();
     };
   }
-  void wait_until_running() { running_.wait(); }
-  void let_go() { open_.count_down(); }
+  void wait_until_running() { latches_->running.wait(); }
+  void let_go() { latches_->open.count_down(); }
 
  private:
-  std::latch running_{1};
-  std::latch open_{1};
+  struct Latches {
+    std::latch running{1};
+    std::latch open{1};
+  };
+  std::shared_ptr<Latches> latches_ = std::make_shared<Latches>();
 };
 
 std::size_t threads_of_this_process() {
@@ -129,6 +134,19 @@ TEST_CASE("A01: a shutdown that does not drain cancels what waits, and settles e
   ending.join();
   CHECK(first.is_ready());
   CHECK_FALSE(PythonExecutor::is_initialized());
+}
+
+TEST_CASE("A01: a shutdown gives up who is stuck in C, says so, and leaves no future waiting") {
+  const Running running({.num_workers = 1});
+  Gated gate;
+  auto stuck = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  const auto ended = PythonExecutor::shutdown({.drain = 0s, .grace = 100ms});
+  REQUIRE_FALSE(ended.ok());
+  CHECK(ended.error().code == Errc::stuck);
+  REQUIRE(stuck.is_ready());
+  CHECK(code_of(stuck) == Errc::stuck);
+  gate.let_go();
 }
 
 TEST_CASE("A01: a second start is refused and harms nothing") {
