@@ -1,0 +1,349 @@
+#include "executors/python/runtime.h"
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "executors/python/exception_text.h"
+#include "executors/python/gil_guard.h"
+#include "executors/python/graveyard.h"
+#include "executors/python/interpreter.h"
+#include "executors/python/task_calls.h"
+#include "framework/clock.h"
+
+namespace unirun::python {
+namespace {
+
+// Code that goes on after an interruption is asked again so often, in such steps, before its worker
+// is given up.
+constexpr Duration ask_again_after = std::chrono::milliseconds(50);
+constexpr int asks = 10;
+
+// While more than this wait, one task in so many is timed.
+constexpr std::uint32_t long_queue = 16;
+constexpr std::uint64_t timed_of = 8;
+
+Error not_initialized() {
+  return Error{.code = Errc::not_initialized,
+               .message =
+                   "the PythonExecutor is not running: call PythonExecutor::initialize() "
+                   "first, or it has been shut down"};
+}
+
+Result<void> import_all(const std::vector<std::string>& modules) {
+  const GILGuard guard;
+  for (const std::string& module : modules) {
+    if (Reference::steal(PyImport_ImportModule(module.c_str()))) continue;
+    Error error = error_of_exception();
+    error.code = Errc::import_failed;
+    error.message = fmt::format("preload: {}: {}", module, error.message);
+    return error;
+  }
+  return {};
+}
+
+}  // namespace
+
+Runtime& Runtime::get() {
+  static auto* const runtime = new Runtime;
+  return *runtime;
+}
+
+Runtime::Runtime() { ::pthread_atfork(nullptr, nullptr, forget_in_child); }
+
+void Runtime::forget_in_child() {
+  Gate::forget();
+  get().phase_ = Phase::none;
+  get().pool_.forget();
+}
+
+// ---- Beginning ----
+
+Result<void> Runtime::start(const PythonExecutor::Config& config) {
+  if (config.use_subinterpreters) {
+    return Error{.code = Errc::unsupported,
+                 .message =
+                     "Config::use_subinterpreters: workers run in the main interpreter only; "
+                     "leave it false"};
+  }
+  Phase none = Phase::none;
+  if (!phase_.compare_exchange_strong(none, Phase::starting)) {
+    return Error{.code = Errc::already_initialized,
+                 .message = "the PythonExecutor runs already: shut it down first"};
+  }
+  config_ = config;
+  auto started = Interpreter::start({.isolated = config.isolated,
+                                     .install_signal_handlers = config.install_signal_handlers,
+                                     .sys_path = config.sys_path,
+                                     .switch_interval = config.switch_interval});
+  if (started.ok()) started = import_all(config.preload);
+  if (started.ok()) started = start_workers();
+  phase_ = started.ok() ? Phase::running : Phase::none;
+  return started;
+}
+
+Result<void> Runtime::start_workers() {
+  submitted_ = rejected_ = cancelled_in_queue_ = timed_out_in_queue_ = 0;
+  admission_.set_limit(config_.queue_size);
+  admission_.open();
+  Graveyard::call(call_for_graves);
+  return pool_.start(
+      {.size = config_.num_workers, .stack_bytes = config_.stack_bytes, .pin = config_.pin});
+}
+
+// ---- Submission ----
+
+void Runtime::reject(TaskState& task, Error error) {
+  if (!task.claim(Ending::failed)) return;
+  rejected_.fetch_add(1);
+  task.fail(std::move(error));
+}
+
+bool Runtime::drop_oldest() {
+  const Shared<TaskState> oldest = pool_.crew().take_oldest();
+  if (!oldest) return false;
+  if (!oldest->claim_before_start(Ending::cancelled)) return true;  // It has left by itself.
+  if (oldest->is_admitted) admission_.leave();
+  deadlines_.cancel(oldest->timer);
+  rejected_.fetch_add(1);
+  oldest->fail({.code = Errc::queue_full,
+                .message = fmt::format("dropped for a newer task: {} wait, which is the limit "
+                                       "(Config::queue_size)",
+                                       admission_.limit())});
+  return true;
+}
+
+// False: the task has been rejected.
+bool Runtime::admit(TaskState& task, const SubmitOptions& options) {
+  if (admission_.try_enter()) return true;
+  if (config_.overflow == Overflow::block) {
+    if (EventLoop::current() != nullptr) {
+      reject(task, {.code = Errc::unsupported,
+                    .message = "the queue is full, and Overflow::block would block this loop's "
+                               "thread: submit from another, or use Overflow::reject"});
+      return false;
+    }
+    const GILRelease released;
+    if (admission_.enter(options.timeout ? deadline_after(*options.timeout) : Instant::max()))
+      return true;
+  }
+  while (config_.overflow == Overflow::drop_oldest && drop_oldest()) {
+    if (admission_.try_enter()) return true;
+  }
+  if (!is_running()) {
+    reject(task, not_initialized());
+  } else {
+    reject(task, {.code = Errc::queue_full,
+                  .message = fmt::format("{} tasks wait, which is the limit "
+                                         "(Config::queue_size): try again later",
+                                         admission_.limit())});
+  }
+  return false;
+}
+
+// False: the task has been rejected.
+bool Runtime::start_timer(const Shared<TaskState>& task, Duration timeout) {
+  const Instant deadline = deadline_after(timeout);
+  if (deadline == Instant::max()) return true;
+  auto timer = deadlines_.start(deadline, [this, task, timeout] { time_out(*task, timeout); });
+  if (timer.ok()) {
+    task->timer = *timer;
+    return true;
+  }
+  admission_.leave();
+  reject(*task, {.code = Errc::unsupported, .message = timer.error().message});
+  return false;
+}
+
+void Runtime::submit(Shared<TaskState> task, const SubmitOptions& options) {
+  task->id = TaskId{last_id_.fetch_add(1, std::memory_order_relaxed) + 1};
+  task->priority = std::min<std::uint8_t>(options.priority, priorities - 1);
+  submitted_.fetch_add(1);
+  static_cast<void>(task->enter_queue());  // Nobody else knows of it yet.
+  if (options.timeout && *options.timeout <= Duration::zero())
+    return time_out(*task, *options.timeout);
+  if (!admit(*task, options)) return;
+  task->is_admitted = true;
+  if (admission_.size() < long_queue || static_cast<std::uint64_t>(task->id) % timed_of == 0)
+    task->submitted_at = SystemClock().now();
+  if (options.timeout && !start_timer(task, *options.timeout)) return;
+  if (pool_.crew().push(task.get())) {
+    static_cast<void>(task.release());
+    return;
+  }
+  admission_.leave();
+  deadlines_.cancel(task->timer);
+  reject(*task, not_initialized());
+}
+
+void Runtime::enqueue(Shared<TaskState> task) {
+  task->id = TaskId{last_id_.fetch_add(1, std::memory_order_relaxed) + 1};
+  if (!task->enter_queue()) return;
+  submitted_.fetch_add(1);
+  if (pool_.crew().push(task.get())) {
+    static_cast<void>(task.release());
+  } else {
+    reject(*task, not_initialized());
+  }
+}
+
+// ---- Ends before the end ----
+
+// Of one that was claimed before it began.
+void Runtime::end_queued(TaskState& task, Ending ending) {
+  if (task.is_admitted) admission_.leave();
+  if (!task.was_queued()) return;
+  (ending == Ending::timed_out ? timed_out_in_queue_ : cancelled_in_queue_).fetch_add(1);
+  if (phase_.load() == Phase::stopping) idle_.ring();
+}
+
+void Runtime::time_out(TaskState& task, Duration timeout) {
+  const auto milliseconds = std::chrono::duration<double, std::milli>(timeout).count();
+  Error error{.code = Errc::timeout};
+  if (task.claim_before_start(Ending::timed_out)) {
+    error.message = fmt::format("not begun within {} ms of its submission", milliseconds);
+    end_queued(task, Ending::timed_out);
+    task.fail(std::move(error));
+  } else if (task.claim(Ending::timed_out)) {
+    error.message = fmt::format("still running {} ms after its submission", milliseconds);
+    task.fail(std::move(error));
+    task.add_owner();
+    interrupt_until_it_ends(Shared<TaskState>(&task), 0);
+  }
+}
+
+bool Runtime::cancel(TaskState& task) {
+  const Error error{.code = Errc::cancelled, .message = "cancelled by its future"};
+  if (task.claim_before_start(Ending::cancelled)) {
+    deadlines_.cancel(task.timer);
+    end_queued(task, Ending::cancelled);
+    task.fail(error);
+    return true;
+  }
+  if (!task.claim(Ending::cancelled)) return false;
+  task.fail(error);
+  task.add_owner();
+  interrupt_until_it_ends(Shared<TaskState>(&task), 0);
+  return true;
+}
+
+// Asks, and looks later whether it helped.
+void Runtime::interrupt_until_it_ends(Shared<TaskState> task, int asked) {
+  const auto ask = [this, task, asked] {
+    if (task->is_over()) return;
+    if (asked == asks) {
+      if (is_running()) pool_.give_up(*task);
+      return;
+    }
+    bool is_asked = false;
+    {
+      const GILGuard guard;
+      if (!guard.attached()) return;
+      // None yet, or none while the task waits for another that runs on its stack.
+      is_asked = pool_.interrupt(*task);
+    }
+    interrupt_until_it_ends(task, is_asked ? asked + 1 : std::max(asked, 1));
+  };
+  const Duration wait = asked == 0 ? Duration::zero() : ask_again_after;
+  static_cast<void>(interruptions_.start(SystemClock().now() + wait, ask));
+}
+
+bool Runtime::interrupt(TaskId id) {
+  const GILGuard guard;
+  return guard.attached() && pool_.interrupt(id);
+}
+
+// ---- What workers tell ----
+
+void Runtime::on_taken(TaskState& task) noexcept {
+  if (task.is_admitted) admission_.leave();
+}
+
+void Runtime::on_ended(TaskState& task) noexcept {
+  if (task.timer != TimerId::none) deadlines_.cancel(task.timer);
+  if (phase_.load(std::memory_order_relaxed) == Phase::stopping) idle_.ring();
+}
+
+// ---- The end ----
+
+bool Runtime::wait_until_idle(Instant deadline) {
+  return idle_.wait(deadline == Instant::max() ? Duration::max() : deadline - SystemClock().now(),
+                    [this] {
+                      const Stats stats = statistics();
+                      return stats.tasks_queued + stats.running == 0;
+                    });
+}
+
+void Runtime::end_what_waits() {
+  while (const Shared<TaskState> task = pool_.crew().take_left()) {
+    if (!task->claim_before_start(Ending::cancelled)) continue;
+    deadlines_.cancel(task->timer);
+    end_queued(*task, Ending::cancelled);
+    task->fail({.code = Errc::cancelled, .message = "the executor was shut down before it began"});
+  }
+}
+
+std::vector<Shared<TaskState>> Runtime::interrupt_what_runs() {
+  const GILGuard guard;
+  if (!guard.attached()) return {};
+  return pool_.interrupt_all();
+}
+
+Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
+  if (PythonWorker::current() != nullptr) {
+    return Error{.code = Errc::unsupported,
+                 .message = "shutdown() on a worker would wait for itself: call it elsewhere"};
+  }
+  Phase running = Phase::running;
+  if (!phase_.compare_exchange_strong(running, Phase::stopping)) return not_initialized();
+  const GILRelease released;
+  pool_.crew().dismiss();
+  admission_.close();
+  const bool drained = wait_until_idle(deadline_after(options.drain));
+  end_what_waits();
+  Instant last = Instant::max();
+  if (!drained && options.interrupt) last = deadline_after(options.grace);
+  std::vector<Shared<TaskState>> left_running;
+  if (!drained && options.interrupt) left_running = interrupt_what_runs();
+  while (!drained && !wait_until_idle(std::min(last, SystemClock().now() + ask_again_after)) &&
+         SystemClock().now() < last) {
+    if (options.interrupt) left_running = interrupt_what_runs();
+  }
+  const std::size_t left = pool_.join(last);
+  for (const Shared<TaskState>& task : left_running) {
+    if (!task->claim(Ending::failed)) continue;
+    task->fail({.code = Errc::stuck,
+                .message = "it went on after it was interrupted, and the executor was shut down"});
+  }
+  deadlines_.stop();
+  interruptions_.stop();
+  Graveyard::call(nullptr);
+  phase_ = Phase::none;
+  if (left == 0) return {};
+  return Error{
+      .code = Errc::stuck,
+      .message = fmt::format("{} workers run code that does not end when it is asked to; they "
+                             "were given up, and end when it does",
+                             left)};
+}
+
+// ---- Statistics ----
+
+Stats Runtime::statistics() {
+  Stats stats = pool_.statistics();
+  if (!is_running()) stats.workers = 0;
+  stats.cancelled += cancelled_in_queue_.load();
+  stats.timed_out += timed_out_in_queue_.load();
+  stats.rejected = rejected_.load();
+  stats.submitted = submitted_.load();
+  stats.tasks_queued = stats.submitted - stats.rejected - stats.tasks_executed -
+                       stats.tasks_failed - stats.cancelled - stats.timed_out - stats.running;
+  return stats;
+}
+
+}  // namespace unirun::python

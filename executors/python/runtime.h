@@ -1,0 +1,80 @@
+// Runtime is the PythonExecutor's state: it takes tasks in, bounds how many wait, ends those whose
+// time is up or that are not wanted any more, and starts and ends the workers.
+//
+// Thread: any. One a process, which is never destroyed: threads may ask for it after main() has
+// ended.
+
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "executors/python/admission.h"
+#include "executors/python/deadlines.h"
+#include "executors/python/python_executor.h"
+#include "executors/python/worker_pool.h"
+#include "framework/doorbell.h"
+
+namespace unirun::python {
+
+class Runtime final : private WorkerObserver {
+ public:
+  [[nodiscard]] static Runtime& get();
+
+  // ---- As the PythonExecutor's of the same name ----
+
+  [[nodiscard]] Result<void> start(const PythonExecutor::Config& config);
+  [[nodiscard]] Result<void> shutdown(const PythonExecutor::ShutdownOptions& options);
+  [[nodiscard]] bool is_running() const { return phase_.load() == Phase::running; }
+  [[nodiscard]] bool interrupt(TaskId id);
+  [[nodiscard]] Stats statistics();
+
+  // ---- Tasks ----
+
+  // Settles it at once where it cannot be queued.
+  void submit(Shared<TaskState> task, const SubmitOptions& options);
+  // One that is not a submission of its own: it is never rejected for a full queue.
+  void enqueue(Shared<TaskState> task);
+  // False: its outcome stands already.
+  [[nodiscard]] bool cancel(TaskState& task);
+
+ private:
+  enum class Phase : std::uint8_t { none, starting, running, stopping };
+
+  Runtime();
+  static void forget_in_child();
+  static void call_for_graves() noexcept { get().pool_.crew().call_one(); }
+
+  [[nodiscard]] Result<void> start_workers();
+  [[nodiscard]] bool admit(TaskState& task, const SubmitOptions& options);
+  [[nodiscard]] bool drop_oldest();
+  [[nodiscard]] bool start_timer(const Shared<TaskState>& task, Duration timeout);
+  void reject(TaskState& task, Error error);
+  void time_out(TaskState& task, Duration timeout);
+  void end_queued(TaskState& task, Ending ending);
+  void interrupt_until_it_ends(Shared<TaskState> task, int asked);
+  [[nodiscard]] bool wait_until_idle(Instant deadline);
+  void end_what_waits();
+  [[nodiscard]] std::vector<Shared<TaskState>> interrupt_what_runs();
+
+  void on_taken(TaskState& task) noexcept override;
+  void on_ended(TaskState& task) noexcept override;
+
+  std::atomic<Phase> phase_{Phase::none};
+  PythonExecutor::Config config_;
+  Admission admission_;
+  WorkerPool pool_{*this};
+  Deadlines deadlines_;
+  Deadlines interruptions_;  // May wait for the GIL, which no deadline should.
+  Doorbell idle_;
+
+  std::atomic<std::uint64_t> last_id_{0};
+  std::atomic<std::uint64_t> submitted_{0};
+  std::atomic<std::uint64_t> rejected_{0};
+  std::atomic<std::uint64_t> cancelled_in_queue_{0};
+  std::atomic<std::uint64_t> timed_out_in_queue_{0};
+};
+
+}  // namespace unirun::python
