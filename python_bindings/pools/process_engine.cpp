@@ -393,6 +393,7 @@ PyObject* ProcessEngine::bury(std::uint64_t id) {
   draining_ = true;
   if (worker->attached) drain_worker(*worker, wakes);  // What it has finished counts.
   draining_ = false;
+  wake_manager();  // For the results of others, which nobody else could read meanwhile.
   worker->attached = false;
   worker->close_ends();
   crew_.remove(id);

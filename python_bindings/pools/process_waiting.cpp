@@ -35,7 +35,8 @@ int ProcessEngine::wait(Future* future, const Instant* deadline) {
   if (manager_polls_) words()->set(Listener::nobody);
   bool stalled = false;
   int outcome = 0;
-  while (outcome == 0) {
+  // Where another thread reads results it needs the GIL to go on: we sleep on the future then.
+  while (outcome == 0 && !draining_) {
     Wakes wakes;
     if (drain(wakes)) stalled = false;
     dispatch(wakes);
@@ -157,7 +158,8 @@ ProcessEngine::Woken ProcessEngine::poll(bool lazy) {
   if (!waiter_present_) {
     const Listener eager = manager_preferred_ ? Listener::manager : Listener::patient_manager;
     words()->set(lazy ? Listener::lazy_manager : eager);
-    if (crew_.has_results() || !deliveries_.empty()) {
+    // Who reads results now, a worker's undertaker, wakes us when it has.
+    if ((crew_.has_results() && !draining_) || !deliveries_.empty()) {
       words()->set(Listener::nobody);
       return Woken::told;
     }

@@ -347,6 +347,7 @@ def the_interpreter_ends_when_pending_work_is_done(scene: Scene) -> Outcome:
 def the_interpreter_ends_when_pending_work_is_done_after_shutdown_without_wait(scene: Scene) -> Outcome:
     pool = scene.pool()
     tell_lines(scene, pool, 200)
+    pool.submit(time.sleep, 0.3)  # So that it is at work when the interpreter ends: see below.
     pool.shutdown(wait=False)
     return ["left"]
 
@@ -414,6 +415,8 @@ def shutdown_with_cancel_futures_cancels_what_waits(scene: Scene) -> Outcome:
     assert eventually(waiting[-1].cancelled)
     scene.signal("go")
     pool.shutdown()
+    # The standard library's manager closes its pipe when it ends, and the end of the interpreter writes there unlocked.
+    assert eventually(lambda: threading.active_count() == 1), threading.enumerate()
     # How many a process pool has already handed on to its worker is its own affair.
     assert all(told(future) == f"returned {value}" for value, future in enumerate(waiting) if not future.cancelled())
     return [told(running), told(waiting[-1])]

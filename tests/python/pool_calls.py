@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import marshal
+import mmap
 import os
 import pickle
 import signal
@@ -16,6 +17,7 @@ from types import FunctionType
 from typing import Any, NoReturn
 
 INITIALIZED: list[object] = []
+SHARED = mmap.mmap(-1, 2)  # With workers that are forked.
 
 
 def identity(value: Any) -> Any:
@@ -32,6 +34,25 @@ def keywords(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]
 
 def fail(error: BaseException) -> NoReturn:
     raise error  # The line that a remote traceback shows.
+
+
+def load_slowly() -> str:
+    time.sleep(0.05)  # Without the GIL.
+    return "read"
+
+
+class ReadSlowly:
+    """Takes its time where it is unpickled, and is a string there."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return load_slowly, ()
+
+
+def read_slowly_once_asked() -> ReadSlowly:
+    while SHARED[0] == 0:
+        time.sleep(0.001)
+    SHARED[1] = 1
+    return ReadSlowly()
 
 
 def mark_then_wait(path: str, gate: str) -> int:

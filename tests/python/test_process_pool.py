@@ -368,6 +368,31 @@ def test_a_signal_in_the_middle_of_results_is_never_a_wait(make_pool: MakePool) 
             assert error is None or isinstance(error, BrokenProcessPool)
 
 
+def test_who_waits_for_a_result_lets_the_thread_that_reads_it_go_on(make_pool: MakePool) -> None:
+    """It was seen and not read, again and again with the GIL held, until the timeout of result()."""
+    pool = make_pool(2)
+    interval = sys.getswitchinterval()
+
+    def lead_the_result_to_the_manager(_: object) -> None:
+        pool_calls.SHARED[0] = 1
+        deadline = time.monotonic() + LONG
+        while pool_calls.SHARED[1] == 0 and time.monotonic() < deadline:
+            pass
+        for _ in range(1_000_000):  # It is written by then, and who waits for it cannot read it: the GIL is here.
+            pass
+        engine: Any = pool._engine
+        engine.call_for_attention()  # The manager looks for results next, as it does when it is woken.
+
+    pool_calls.SHARED[:] = bytes(2)
+    pool.submit(time.sleep, 0.1).add_done_callback(lead_the_result_to_the_manager)
+    slow = pool.submit(pool_calls.read_slowly_once_asked)
+    try:
+        sys.setswitchinterval(1000)
+        assert slow.result(LONG) == "read"
+    finally:
+        sys.setswitchinterval(interval)
+
+
 # ---- Calls over their time ----
 
 
