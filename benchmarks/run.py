@@ -47,6 +47,8 @@ FULL = [
     ["pools/bridge.py"],
     ["pools/imports.py"],
     ["pools/compat.py", *ONE_CPU],
+    ["embedding/compare.py", *ONE_CPU],
+    ["embedding/compare.py"],
     ["../tests/faults/chaos.py", "--seconds", "600"],
 ]
 QUICK = [
@@ -62,6 +64,7 @@ QUICK = [
     ["loop/compare.py", "--rounds", "1"],
     *([f"pools/{name}.py", *ONE_CPU, "--rounds", "1"] for name in ("threads", "processes", "interpreters", "bridge")),
     ["pools/imports.py", "--rounds", "5"],
+    ["embedding/compare.py", "--rounds", "3"],
 ]
 
 
