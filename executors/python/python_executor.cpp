@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "executors/python/function_cache.h"
 #include "executors/python/interpreter.h"
+#include "executors/python/invocation.h"
 #include "executors/python/runtime.h"
 
 namespace unirun::python {
@@ -14,6 +16,11 @@ namespace {
 
 int code_of(const Result<void>& result) {
   return result.ok() ? 0 : static_cast<int>(result.error().code);
+}
+
+Error would_block_the_loop() {
+  return {.code = Errc::unsupported,
+          .message = "call() would block this event loop's thread: use async_call()"};
 }
 
 }  // namespace
@@ -48,6 +55,17 @@ future<PyObject*> PythonExecutor::submit(Ref callable, Ref args, Ref kwargs,
         return PyObject_Call(callable.get(), arguments, kwargs ? kwargs.get() : nullptr);
       },
       options);
+}
+
+Result<Value> PythonExecutor::call(std::string_view module, std::string_view function, Args args,
+                                   Kwargs kwargs, const CallOptions& options) {
+  if (auto wrong = FunctionCache::check(module, function)) return *std::move(wrong);
+  if (EventLoop::current() != nullptr) return would_block_the_loop();
+  CallSpec spec{std::string(module), std::string(function), std::move(args), std::move(kwargs)};
+  auto outcome = submit([spec = std::move(spec)] { return invoke(spec); },
+                        {.timeout = options.timeout, .priority = options.priority});
+  const Registration cancellation = options.token.on_cancel([&outcome] { outcome.cancel(); });
+  return outcome.get();
 }
 
 bool PythonExecutor::interrupt(TaskId task) { return Runtime::get().interrupt(task); }

@@ -14,11 +14,14 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "executors/python/call_spec.h"
 #include "executors/python/future.h"
 #include "executors/python/statistics.h"
+#include "executors/python/typed_value.h"
 
 namespace unirun::python {
 
@@ -103,6 +106,22 @@ class PythonExecutor {
     futures.reserve(functions.size());
     for (Function& function : functions) futures.push_back(submit(std::move(function), options));
     return futures;
+  }
+
+  // Calls a Python function by name, on a worker, and waits for what it returns; on a worker others
+  // are served meanwhile. What no Value can be comes as a Ref. Errors: unsupported, on a loop's
+  // thread, which must not block; import_failed, unknown_function (the module has no such
+  // attribute), not_callable, python_exception, each with the traceback; conversion; timeout;
+  // cancelled; and those of submit().
+  [[nodiscard]] static Result<Value> call(std::string_view module, std::string_view function,
+                                          Args args = {}, Kwargs kwargs = {},
+                                          const CallOptions& options = {});
+  // The same, as a type of C++: conversion, if what is returned is none.
+  template <class T>
+  [[nodiscard]] static Result<T> call_as(std::string_view module, std::string_view function,
+                                         Args args = {}, Kwargs kwargs = {},
+                                         const CallOptions& options = {}) {
+    return value_as<T>(call(module, function, std::move(args), std::move(kwargs), options));
   }
 
   // Raises Interrupted in the task's Python code. False: it does not run (any more, or yet).

@@ -44,6 +44,13 @@ template <class T>
   return result;
 }
 
+// Of what may be an error already.
+template <class T>
+[[nodiscard]] Result<T> value_as(Result<Value> value) {
+  if (!value.ok()) return value.error();
+  return from_value<T>(*std::move(value));
+}
+
 template <class T>
 [[nodiscard]] Value make_value(T value) {
   return Typed<T>::write(std::move(value));

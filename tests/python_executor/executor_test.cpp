@@ -13,7 +13,6 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
-#include <latch>
 #include <limits>
 #include <memory>
 #include <span>
@@ -27,24 +26,12 @@
 #include "framework/clock.h"
 #include "framework/event_loop.h"
 #include "framework/run_task.h"
+#include "tests/python_executor/executor_fixture.h"
 
 namespace unirun::python {
 namespace {
 
 using namespace std::chrono_literals;
-
-constexpr Duration patience = 60s;
-
-struct Running {
-  explicit Running(const PythonExecutor::Config& config = {.num_workers = 2}) {
-    const auto started = PythonExecutor::start(config);
-    REQUIRE_MESSAGE(started.ok(), (started.ok() ? "" : started.error().message));
-  }
-  ~Running() {
-    if (PythonExecutor::is_initialized())
-      static_cast<void>(PythonExecutor::shutdown({.drain = 0s}));
-  }
-};
 
 // The value of a Python expression. With the GIL.
 PyObject* evaluate(const char* expression) {
@@ -58,39 +45,11 @@ PyObject* execute(const char* code) {
   return PyRun_String(code, Py_file_input, names.get(), names.get());
 }
 
-// A task that runs until it is let go, without the GIL. It may outlive the test: a worker that is
-// given up is waited for by nobody.
-class Gated {
- public:
-  auto task() {
-    return [latches = latches_] {
-      const GILRelease released;
-      latches->running.count_down();
-      latches->open.wait();
-    };
-  }
-  void wait_until_running() { latches_->running.wait(); }
-  void let_go() { latches_->open.count_down(); }
-
- private:
-  struct Latches {
-    std::latch running{1};
-    std::latch open{1};
-  };
-  std::shared_ptr<Latches> latches_ = std::make_shared<Latches>();
-};
-
 std::size_t threads_of_this_process() {
   std::size_t count = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/task"))
     ++count;
   return count;
-}
-
-template <class T>
-Errc code_of(future<T>& awaited) {
-  const auto result = awaited.get();
-  return result.ok() ? Errc::ok : result.error().code;
 }
 
 }  // namespace

@@ -1,0 +1,100 @@
+#include "executors/python/invocation.h"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "executors/python/conversion.h"
+#include "executors/python/exception_text.h"
+#include "executors/python/function_cache.h"
+
+namespace unirun::python {
+namespace {
+
+Error error_in(std::string_view place, Error error) {
+  error.message = fmt::format("{}: {}", place, error.message);
+  return error;
+}
+
+// What a call is given, as vectorcall wants it: by position, then the values by name, whose names
+// are a tuple.
+class Arguments {
+ public:
+  Arguments(const Args& args, const Kwargs& kwargs) {
+    objects_.reserve(args.size() + kwargs.size() + 1);
+    objects_.push_back(nullptr);  // The callee's to use for self.
+    positional_ = args.size();
+  }
+  ~Arguments() {
+    for (PyObject* const object : objects_) Py_XDECREF(object);
+  }
+  Arguments(const Arguments&) = delete;
+  Arguments& operator=(const Arguments&) = delete;
+
+  [[nodiscard]] Result<void> convert(const Args& args, const Kwargs& kwargs) {
+    for (const Value& value : args) {
+      if (auto added = add(value); !added.ok())
+        return error_in(fmt::format("argument {}", objects_.size()), added.error());
+    }
+    if (kwargs.empty()) return {};
+    names_ = Reference::steal(PyTuple_New(static_cast<Py_ssize_t>(kwargs.size())));
+    if (!names_) return error_of_exception();
+    Py_ssize_t at = 0;
+    for (const auto& [name, value] : kwargs) {
+      auto text = to_python(Value(name));
+      if (!text.ok()) return error_in("the name of an argument", text.error());
+      PyTuple_SET_ITEM(names_.get(), at++, text->release());
+      if (auto added = add(value); !added.ok())
+        return error_in(fmt::format("argument {}", name), added.error());
+    }
+    return {};
+  }
+
+  [[nodiscard]] PyObject* call(PyObject* callable) {
+    return PyObject_Vectorcall(callable, objects_.data() + 1,
+                               positional_ | PY_VECTORCALL_ARGUMENTS_OFFSET, names_.get());
+  }
+
+ private:
+  [[nodiscard]] Result<void> add(const Value& value) {
+    auto object = to_python(value);
+    if (!object.ok()) return object.error();
+    objects_.push_back(object->release());
+    return {};
+  }
+
+  std::vector<PyObject*> objects_;
+  std::size_t positional_ = 0;
+  Reference names_;
+};
+
+}  // namespace
+
+Result<Reference> call_object(PyObject* callable, const Args& args, const Kwargs& kwargs) {
+  Arguments arguments(args, kwargs);
+  if (auto converted = arguments.convert(args, kwargs); !converted.ok()) return converted.error();
+  Reference returned = Reference::steal(arguments.call(callable));
+  if (!returned) return error_of_exception();
+  return returned;
+}
+
+Result<Reference> find_function(const CallSpec& call, PyObject* main) {
+  FunctionCache* const functions = FunctionCache::current();
+  if (functions == nullptr) return error_of_exception();
+  return functions->find(call.module, call.function, main);
+}
+
+Result<Value> invoke(const CallSpec& call) {
+  const auto function = find_function(call);
+  if (!function.ok()) return function.error();
+  const auto returned = call_object(function->get(), call.args, call.kwargs);
+  if (!returned.ok()) return returned.error();
+  auto value = to_value(returned->get());
+  if (value.ok()) return value;
+  return error_in("what it returned", value.error());
+}
+
+}  // namespace unirun::python
