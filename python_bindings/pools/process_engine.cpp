@@ -85,7 +85,33 @@ PyObject* ProcessEngine::submit(PyObject* callable, Reference arguments, Referen
 }
 
 std::size_t ProcessEngine::pending() const {
-  return queue_.size() + in_flight_ + deliveries_.size() + condemned_;
+  return unfinished() + deliveries_.size() + condemned_;
+}
+
+PyObject* ProcessEngine::calls() {
+  struct Call {
+    std::uint64_t id;
+    Reference future, callable, arguments, keywords;
+  };
+  std::vector<Call> found;  // All of them first: to make objects may run code that submits.
+  const auto add = [&found](const ProcessTask& task) {
+    PyObject* const keywords = task.keywords ? task.keywords.get() : Py_None;
+    found.push_back({task.id, Reference::borrow(task.future.get()),
+                     Reference::borrow(task.callable.get()),
+                     Reference::borrow(task.arguments.get()), Reference::borrow(keywords)});
+  };
+  for (const auto& worker : crew_.workers())
+    for (const ProcessTask& task : worker->calls) add(task);
+  for (const ProcessTask& task : queue_) add(task);
+  Reference list = Reference::steal(PyList_New(0));
+  for (const Call& each : found) {
+    const Reference call = Reference::steal(
+        list ? Py_BuildValue("KOOOO", each.id, each.future.get(), each.callable.get(),
+                             each.arguments.get(), each.keywords.get())
+             : nullptr);
+    if (!call || PyList_Append(list.get(), call.get()) != 0) return nullptr;
+  }
+  return list.release();
 }
 
 std::uint32_t ProcessEngine::index_of(PyObject* callable) {

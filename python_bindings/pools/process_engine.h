@@ -97,6 +97,11 @@ class ProcessEngine {
   Reference damage;  // What made a result unreadable, until the manager takes it.
 
   [[nodiscard]] std::size_t pending() const;
+  // Of those the calls that have no result yet.
+  [[nodiscard]] std::size_t unfinished() const { return queue_.size() + in_flight_; }
+  // These as a list of (number, future, callable, arguments, keywords or None), in no order. Null:
+  // an exception is set.
+  [[nodiscard]] PyObject* calls();
 
  private:
   [[nodiscard]] PoolWords* words() const { return reinterpret_cast<PoolWords*>(memory_->start()); }

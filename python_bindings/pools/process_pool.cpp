@@ -212,6 +212,11 @@ PyObject* get_pending(PyObject* self, void* /*unused*/) {
   return PyLong_FromSize_t(engine_of(self)->pending());
 }
 
+PyObject* get_unfinished(PyObject* self, void* /*unused*/) {
+  const ObjectLock lock(self);
+  return PyLong_FromSize_t(engine_of(self)->unfinished());
+}
+
 PyObject* get_damage(PyObject* self, void* /*unused*/) {
   const ObjectLock lock(self);
   return Py_NewRef(engine_of(self)->damage ? engine_of(self)->damage.get() : Py_None);
@@ -307,7 +312,7 @@ void pool_dealloc(PyObject* self) {
 }
 
 bool add_engine_type(PyObject* module) {
-  static std::array<PyMethodDef, 20> methods{
+  static std::array<PyMethodDef, 21> methods{
       {{"open_worker", call<&ProcessEngine::open_worker>, METH_NOARGS, nullptr},
        {"attach", engine_attach, METH_VARARGS, nullptr},
        {"bury", engine_bury, METH_O, nullptr},
@@ -318,6 +323,7 @@ bool add_engine_type(PyObject* module) {
        {"fail", engine_fail, METH_VARARGS, nullptr},
        {"set_restart_limits", engine_set_restart_limits, METH_VARARGS, nullptr},
        {"tolerates_restart", engine_tolerates_restart, METH_NOARGS, nullptr},
+       {"calls", call<&ProcessEngine::calls>, METH_NOARGS, nullptr},
        {"abandon", call<&ProcessEngine::abandon>, METH_NOARGS, nullptr},
        {"cancel_queued", call_procedure<&ProcessEngine::cancel_queued>, METH_NOARGS, nullptr},
        {"stop_workers", call_procedure<&ProcessEngine::stop_workers>, METH_NOARGS, nullptr},
@@ -329,12 +335,13 @@ bool add_engine_type(PyObject* module) {
        {"statistics", engine_statistics, METH_O, nullptr},
        {"watch", engine_watch, METH_O, nullptr},
        {}}};
-  static std::array<PyGetSetDef, 6> attributes{
+  static std::array<PyGetSetDef, 7> attributes{
       {{"is_open", get_flag<&ProcessEngine::is_open>, set_flag<&ProcessEngine::is_open>, nullptr,
         nullptr},
        {"may_grow", get_flag<&ProcessEngine::may_grow>, set_flag<&ProcessEngine::may_grow>, nullptr,
         nullptr},
        {"pending", get_pending, nullptr, nullptr, nullptr},
+       {"unfinished", get_unfinished, nullptr, nullptr, nullptr},
        {"damage", get_damage, nullptr, nullptr, nullptr},
        {"default_timeout", nullptr, set_default_timeout, nullptr, nullptr},
        {}}};

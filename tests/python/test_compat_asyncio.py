@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import unirun
-from compat_programs import said
+from compat_programs import ran, said
 from unirun.compat import ThreadPoolExecutor, asyncio
 from unirun.compat.loops import run_in_executor
 
@@ -167,6 +167,21 @@ def test_the_functions_have_the_standard_signatures() -> None:
 def test_outside_of_a_loop_they_refuse_as_ever() -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         asyncio.get_running_loop()
+
+
+def test_a_warning_or_an_error_for_want_of_a_loop_is_the_callers_as_ever() -> None:
+    # Up to 3.11 nothing is said, 3.12 and 3.13 warn where there is none, later ones refuse.
+    source = """
+        {}
+        try:
+            asyncio.get_event_loop().close()
+        except RuntimeError as error:
+            print(error)
+    """
+    theirs, ours = (
+        ran(source.format(line), "-W", "always") for line in ("import asyncio", "from unirun.compat import asyncio")
+    )
+    assert (ours.stdout, ours.stderr) == (theirs.stdout, theirs.stderr)
 
 
 def test_injected_asyncio_makes_its_own_pool_when_it_needs_one() -> None:

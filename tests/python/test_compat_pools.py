@@ -11,9 +11,11 @@ import os
 import pickle
 import queue
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +59,13 @@ def double(number: int) -> int:
 
 
 def nothing(*_: object) -> None: ...
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 class ForeignContext:
@@ -118,9 +127,20 @@ def test_it_has_the_name_the_module_and_the_signatures_of_the_standard_class(kin
 def test_the_class_is_pickled_by_its_name_and_a_subclass_by_its_own(kind: type[Any]) -> None:
     assert pickle.loads(pickle.dumps(kind)) is kind
     assert pickle.loads(pickle.dumps(Numbered)) is Numbered
-    for each in (kind, STANDARD[kind]):  # In other words, for they meet another of their locks first.
-        with each(1) as pool, pytest.raises((TypeError, pickle.PicklingError)):
-            pickle.dumps(pool)
+
+
+@BOTH
+@pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
+def test_a_pool_is_refused_by_pickle_as_ever(kind: type[Any], used: bool) -> None:
+    def told(made: type[Any]) -> tuple[type[BaseException], str]:
+        with made(1) as pool:
+            if used:
+                pool.submit(nothing).result(PATIENCE)
+            with pytest.raises((TypeError, AttributeError, pickle.PicklingError)) as refused:
+                pickle.dumps(pool)
+        return type(refused.value), str(refused.value).partition(" at 0x")[0]
+
+    assert told(kind) == told(STANDARD[kind])
 
 
 def test_threads_have_the_standard_sizes_and_names() -> None:
@@ -418,12 +438,132 @@ def test_the_queue_can_be_counted() -> None:
     released = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(released.wait, PATIENCE)
-        while not running.running():
-            os.sched_yield()
+        eventually(running.running)
         pool.submit(nothing)
         pool.submit(nothing)
         assert pool._work_queue.qsize() == 2
         released.set()
+
+
+def test_idle_threads_can_be_counted_and_a_pool_that_steps_back_counts_them_itself() -> None:
+    together = threading.Barrier(3)
+    with ThreadPoolExecutor(3) as pool:
+        assert pool._idle_semaphore._value == 0
+        for call in [pool.submit(together.wait, PATIENCE) for _ in range(3)]:
+            call.result(PATIENCE)
+        eventually(lambda: pool._idle_semaphore._value == 3)
+        released = threading.Event()
+        running = pool.submit(released.wait, PATIENCE)
+        eventually(running.running)
+        assert pool._idle_semaphore._value == 2
+        released.set()
+        with pytest.warns(RuntimeWarning, match="_threads was replaced"):
+            pool._threads = set()
+        assert type(pool._idle_semaphore) is threading.Semaphore
+        pool.submit(nothing).result(PATIENCE)
+        eventually(lambda: pool._idle_semaphore._value == 1)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """Whoever reads it waits for `release`."""
+    made = tmp_path / "gate"
+    os.mkfifo(made)
+    return made
+
+
+def release(gate: Path, calls: list[Any]) -> None:
+    def opened() -> bool:
+        os.close(os.open(gate, os.O_RDWR))
+        return all(call.done() for call in calls)
+
+    eventually(opened)
+
+
+def test_the_calls_that_have_no_result_yet_can_be_counted_and_listed(gate: Path) -> None:
+    with ProcessPoolExecutor(1) as pool:
+        assert len(pool._pending_work_items) == 0 and not pool._pending_work_items
+        first = pool.submit(gate.read_bytes)
+        calls: list[Any] = [first, *(pool.submit(double, number) for number in range(3)), pool.submit(int, "7", base=8)]
+        assert len(pool._pending_work_items) == 5
+        items = pool._pending_work_items.items()
+        assert sorted(number for number, _ in items) == [number for number, _ in items]
+        assert [item.future for _, item in items] == calls
+        item = list(pool._pending_work_items.values())[-1]
+        assert (item.fn, item.args, item.kwargs) == (int, ("7",), {"base": 8})
+        assert pool._pending_work_items[next(iter(pool._pending_work_items))].future is first
+        release(gate, calls)
+        assert calls[-1].result() == 7
+        assert len(pool._pending_work_items) == 0
+    assert len(pool._pending_work_items) == 0
+
+
+def test_the_calls_of_a_pool_that_stepped_back_are_listed_by_the_standard_machinery() -> None:
+    with ProcessPoolExecutor(1, max_tasks_per_child=1) as pool:
+        assert pool._pending_work_items == {}
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_process_pool_that_can_grow_grows_by_its_max_workers(method: Any, gate: Path) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
+        pool.submit(nothing).result(PATIENCE)
+        pool._max_workers = 2  # type: ignore[attr-defined]
+        calls = [pool.submit(gate.read_bytes) for _ in range(3)]
+        assert len(pool._processes) == 2
+        release(gate, calls)
+
+
+class Own:
+    run: Any
+
+    def __init__(self, *given: Any) -> None:
+        self.given = given
+
+
+def own(*_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (ThreadPoolExecutor, "_WorkItem", Own), (ThreadPoolExecutor, "_WorkItem.run", own),
+        (ThreadPoolExecutor, "_worker", own), (ProcessPoolExecutor, "_WorkItem", Own),
+        (ProcessPoolExecutor, "_process_worker", own),
+    ],
+)  # fmt: skip
+def test_a_part_of_the_standard_machinery_that_was_replaced_is_used(
+    kind: type[Any], name: str, value: Any, monkeypatch: pytest.MonkeyPatch, decisions: list[DecisionTrace]
+) -> None:
+    module = f"concurrent.futures.{'thread' if kind is ThreadPoolExecutor else 'process'}"
+    monkeypatch.setattr(f"{module}.{name}", value)
+    with pytest.warns(RuntimeWarning) as told, kind(1) as pool:
+        assert pool._engine is None
+    assert [(str(each.message), each.filename) for each in told] == [
+        (f"{kind.__name__} downgraded to stdlib behaviour: {module}.{name} was replaced", __file__)
+    ]
+    assert decisions[0].codes == ("requested", "downgrade")
+    monkeypatch.undo()
+    with kind(1) as pool:
+        assert pool._engine is not None
+
+
+def test_a_process_engine_that_cannot_start_at_the_first_call_is_a_downgrade_and_a_decision(
+    monkeypatch: pytest.MonkeyPatch, decisions: list[DecisionTrace]
+) -> None:
+    def fail(*_: object) -> None:
+        raise processes._EngineCannotStart(OSError(24, "Too many open files"))
+
+    with ProcessPoolExecutor(1) as pool:
+        monkeypatch.setattr(processes._Crew, "start_worker", fail)
+        with pytest.warns(RuntimeWarning) as told:
+            call = pool.submit(double, 2)
+        assert call.result(PATIENCE) == 4
+    why = "the native process engine cannot start: OSError(24, 'Too many open files')"
+    assert [(str(each.message), each.filename) for each in told] == [
+        (f"ProcessPoolExecutor downgraded to stdlib behaviour: {why}", __file__)
+    ]
+    assert [trace.codes for trace in decisions] == [("requested",), ("requested", "downgrade")]
+    assert decisions[-1].reason.endswith(why)
 
 
 def test_a_program_may_exit_with_work_pending_and_forget_its_threads() -> None:

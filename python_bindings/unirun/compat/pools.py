@@ -13,7 +13,7 @@ from unirun._warn import is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from types import FrameType, ModuleType
 
     from unirun.executors.pools import Kind
 
@@ -61,6 +61,17 @@ def wants_standard() -> bool:
     from unirun.scheduler import global_scheduler
 
     return global_scheduler().config.engine == "stdlib"
+
+
+def replaced_in(module: ModuleType, names: tuple[str, ...]) -> str:
+    """Say which of these functions of ``module`` a program has put another one for; "" if none."""
+    for name in names:
+        found: Any = module
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if getattr(found, "__globals__", None) is not vars(module):
+            return f"{module.__name__}.{name.removesuffix('.__init__')} was replaced"
+    return ""
 
 
 def decide(pool: Any, kind: Kind, max_workers: int | None, why_standard: str = "", *, expected: bool = False) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unirun._standard import standard
-from unirun.compat.pools import NEEDS_STANDARD, StandIn, decide, passing_for, wants_standard
+from unirun.compat.pools import NEEDS_STANDARD, StandIn, decide, passing_for, replaced_in, wants_standard
 from unirun.executors import processes as _native
 from unirun.executors.pools import CANNOT_START
 
@@ -20,6 +21,8 @@ else:
 __all__ = ["ProcessPoolExecutor"]
 
 T = TypeVar("T")
+
+_UNUSED = ("_WorkItem.__init__", "_CallItem.__init__", "_process_worker")  # What the engine does not call.
 
 
 class ProcessPoolExecutor(_native.ProcessPoolExecutor, metaclass=StandIn):
@@ -42,7 +45,7 @@ class ProcessPoolExecutor(_native.ProcessPoolExecutor, metaclass=StandIn):
         *,
         max_tasks_per_child: int | None = None,
     ) -> None:
-        why = NEEDS_STANDARD if initializer is not None else _about(mp_context)
+        why = NEEDS_STANDARD if initializer is not None else _about(mp_context) or replaced_in(_standard, _UNUSED)
         expected = "max_tasks_per_child" if max_tasks_per_child is not None else ""
         if not expected and wants_standard():
             expected = "as configured"
@@ -56,6 +59,29 @@ class ProcessPoolExecutor(_native.ProcessPoolExecutor, metaclass=StandIn):
                 self, max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child
             )
         decide(self, "process", max_workers, why or expected, expected=not why)
+
+    # ---- What programs reach into ----
+
+    @property
+    def _max_workers(self) -> int:
+        limit: int = vars(self)["_max_workers"]
+        return limit
+
+    @_max_workers.setter
+    def _max_workers(self, limit: int) -> None:
+        vars(self)["_max_workers"] = limit
+        if self._engine is not None:
+            self._crew.max_workers = limit
+            self._engine.may_grow = self._executor_manager_thread is not None and self._can_grow()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle, which refuses what is in it as it refuses what is in a standard pool."""
+        state = vars(self) | {"_shutdown_lock": threading.Lock()}
+        state.pop("_pickler_maker", None)
+        return state
+
+    def _tell_hand_over(self, why: str) -> None:
+        decide(self, "process", self._max_workers, why)
 
     @passing_for(_standard.ProcessPoolExecutor.map)
     def map(

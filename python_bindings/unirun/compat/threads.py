@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unirun._standard import standard
-from unirun.compat.pools import NEEDS_STANDARD, StandIn, decide, passing_for, wants_standard
+from unirun.compat.pools import NEEDS_STANDARD, StandIn, decide, passing_for, replaced_in, wants_standard
 from unirun.compat.work_queue import WorkQueue
 from unirun.executors import threads as _native
 from unirun.executors.pools import CANNOT_START
@@ -20,6 +21,8 @@ else:
 __all__ = ["ThreadPoolExecutor"]
 
 T = TypeVar("T")
+
+_UNUSED = ("_WorkItem.__init__", "_WorkItem.run", "_worker")  # What the engine does not call.
 
 
 class _Replaceable:
@@ -66,6 +69,7 @@ class ThreadPoolExecutor(_native.ThreadPoolExecutor, metaclass=StandIn):
         why = NEEDS_STANDARD if initializer is not None else ""
         if type(self)._adjust_thread_count is not ThreadPoolExecutor._adjust_thread_count:
             why = why or "its class has an _adjust_thread_count of its own"  # Whose threads read the standard queue.
+        why = why or replaced_in(_standard, _UNUSED)
         configured = wants_standard()
         if not (why or configured or context):
             try:
@@ -101,6 +105,7 @@ class ThreadPoolExecutor(_native.ThreadPoolExecutor, metaclass=StandIn):
         self.drop_engine()
         if isinstance(vars(self).get("_work_queue"), WorkQueue):
             vars(self)["_work_queue"] = SimpleQueue()
+            self._idle_semaphore = threading.Semaphore(0)
 
     def _step_back(self, why: str) -> Any:
         """Have the standard machinery serve what comes from now on, and say so; return its queue."""
@@ -108,6 +113,10 @@ class ThreadPoolExecutor(_native.ThreadPoolExecutor, metaclass=StandIn):
             self._drop_engine()
             decide(self, "thread", self._max_workers, why)
         return vars(self)["_work_queue"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle, which refuses what is in it as it refuses what is in a standard pool."""
+        return vars(self) | {"_work_queue": SimpleQueue()}
 
     # ---- Without an engine: the standard machinery ----
 

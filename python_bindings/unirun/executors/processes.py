@@ -30,6 +30,7 @@ from unirun._warn import warn_caller
 from unirun.errors import TaskTimeout, WorkerCrashed
 from unirun.executors import by_value, process_worker
 from unirun.executors.counting import Tally
+from unirun.executors.pending_calls import PendingCalls
 from unirun.executors.process_worker import Channel
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
     _mp_context: BaseContext
     _crew: _Crew
     _processes: Any
+    _pending_work_items: Any
 
     def __init__(
         self,
@@ -221,6 +223,7 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
         crew.keeps_stacks = self._restart_limit is not None
         _crews.add(crew)
         self._crew, self._processes = crew, crew.processes
+        self._pending_work_items = PendingCalls(engine)
         self._engine = engine
 
     # ---- What the native submit() leaves to Python ----
@@ -302,6 +305,9 @@ class ProcessPoolExecutor(_pools.NativeProcessPool, _process.ProcessPoolExecutor
         if self._on_hand_over is not None:
             self._on_hand_over(why)
             self._on_hand_over = None
+        self._tell_hand_over(why)
+
+    def _tell_hand_over(self, why: str) -> None:
         warn_caller(f"{why}; the standard library's machinery serves this pool")
 
     def _refuse_if_closed(self) -> None:

@@ -48,6 +48,7 @@ class ThreadPoolExecutor(_pools.NativeThreadPool, _standard.ThreadPoolExecutor):
         super().__init__(max_workers, thread_name_prefix, initializer, initargs)
         self._initialize = (initializer, initargs)
         self._engine = self._work_queue = self.open_engine(self._max_workers)
+        self._idle_semaphore = _IdleThreads(self._engine)
         self._numbers = count()
         _open.add(self)
 
@@ -126,6 +127,23 @@ class ThreadPoolExecutor(_pools.NativeThreadPool, _standard.ThreadPoolExecutor):
     def _watch(self, bell: int) -> None:
         """Write to the eventfd ``bell`` once, when the statistics change from now on; -1: to none. Thread: any."""
         self._engine.watch(bell)
+
+
+class _IdleThreads(threading.Semaphore):
+    """What programs read of the standard pool: how many threads wait for work. Who counts is the engine."""
+
+    def __init__(self, engine: _pools.ThreadEngine) -> None:
+        self._engine = engine
+        super().__init__(0)
+
+    @property
+    def _value(self) -> int:
+        of = self._engine.statistics()
+        waiting: int = of["workers"] - of["running"] - of["queued"]
+        return max(0, waiting)
+
+    @_value.setter
+    def _value(self, value: int) -> None: ...
 
 
 def _results(run: _pools.MapRun) -> Iterator[Any]:
