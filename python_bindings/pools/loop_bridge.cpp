@@ -28,6 +28,9 @@ struct LoopBridge {
   PyObject_HEAD PyObject* convert;  // (exception) -> the exception that asyncio wants in its place.
   int bell;                         // An eventfd, or -1.
   bool rung;
+  PyObject* done;  // Names of what every asyncio future has.
+  PyObject* set_result;
+  PyObject* set_exception;
   std::vector<Delivery> waiting;
 };
 
@@ -44,7 +47,13 @@ PyObject* bridge_new(PyTypeObject* type, PyObject* args, PyObject* /*kwargs*/) {
   if (!made) return nullptr;
   LoopBridge* const bridge = cast(made.get());
   new (&bridge->waiting) std::vector<Delivery>;
+  bridge->bell = -1;
   bridge->convert = Py_NewRef(convert);
+  bridge->done = PyUnicode_InternFromString("done");
+  bridge->set_result = PyUnicode_InternFromString("set_result");
+  bridge->set_exception = PyUnicode_InternFromString("set_exception");
+  if (bridge->done == nullptr || bridge->set_result == nullptr || bridge->set_exception == nullptr)
+    return nullptr;
   bridge->bell = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (bridge->bell < 0) return PyErr_SetFromErrno(PyExc_OSError);
   return made.release();
@@ -54,8 +63,8 @@ PyObject* bridge_fileno(PyObject* self, PyObject* /*unused*/) {
   return PyLong_FromLong(cast(self)->bell);
 }
 
-bool is_done(PyObject* awaited) {
-  const Reference done = Reference::steal(PyObject_CallMethod(awaited, "done", nullptr));
+bool is_done(const LoopBridge* bridge, PyObject* awaited) {
+  const Reference done = Reference::steal(PyObject_CallMethodNoArgs(awaited, bridge->done));
   if (!done) PyErr_WriteUnraisable(awaited);
   return !done || PyObject_IsTrue(done.get()) != 0;
 }
@@ -64,11 +73,11 @@ bool is_done(PyObject* awaited) {
 void fail(LoopBridge* bridge, PyObject* awaited, PyObject* exception) {
   const Reference fit = Reference::steal(PyObject_CallOneArg(bridge->convert, exception));
   Reference set =
-      fit ? Reference::steal(PyObject_CallMethod(awaited, "set_exception", "O", fit.get()))
+      fit ? Reference::steal(PyObject_CallMethodOneArg(awaited, bridge->set_exception, fit.get()))
           : Reference();
   if (set) return;
   const Reference refusal = take_exception();
-  set = Reference::steal(PyObject_CallMethod(awaited, "set_exception", "O", refusal.get()));
+  set = Reference::steal(PyObject_CallMethodOneArg(awaited, bridge->set_exception, refusal.get()));
   if (!set) PyErr_WriteUnraisable(awaited);
 }
 
@@ -85,13 +94,13 @@ PyObject* bridge_deliver(PyObject* self, PyObject* /*unused*/) {
     bridge->rung = false;
   }
   for (const Delivery& each : come) {
-    if (is_done(each.awaited.get())) continue;  // Cancelled meanwhile.
+    if (is_done(bridge, each.awaited.get())) continue;  // Cancelled meanwhile.
     if (each.exception) {
       fail(bridge, each.awaited.get(), each.exception.get());
       continue;
     }
     const Reference set = Reference::steal(
-        PyObject_CallMethod(each.awaited.get(), "set_result", "(O)", each.result.get()));
+        PyObject_CallMethodOneArg(each.awaited.get(), bridge->set_result, each.result.get()));
     if (!set) PyErr_WriteUnraisable(each.awaited.get());
   }
   Py_RETURN_NONE;
@@ -112,6 +121,9 @@ int bridge_clear(PyObject* self) {
   std::vector<Delivery> gone;
   gone.swap(cast(self)->waiting);
   Py_CLEAR(cast(self)->convert);
+  Py_CLEAR(cast(self)->done);
+  Py_CLEAR(cast(self)->set_result);
+  Py_CLEAR(cast(self)->set_exception);
   return 0;
 }
 
@@ -175,7 +187,7 @@ void destroy_errand(Errand* errand) {
   PyMem_Free(errand);
 }
 
-bool is_cancelled(const Errand* errand) { return is_done(errand->awaited); }
+bool is_cancelled(const Errand* errand) { return is_done(errand->bridge, errand->awaited); }
 
 void deliver(const Errand* errand, PyObject* result, PyObject* exception, Wakes& wakes) {
   LoopBridge* const bridge = errand->bridge;
@@ -183,7 +195,7 @@ void deliver(const Errand* errand, PyObject* result, PyObject* exception, Wakes&
                     Reference::steal(exception)};
   // Cancelled, as all are when their loop ends: what is left for a loop that never comes keeps it
   // alive.
-  if (is_done(errand->awaited)) return;
+  if (is_done(bridge, errand->awaited)) return;
   const ObjectLock lock(object_of(bridge));
   bridge->waiting.push_back(std::move(delivery));
   if (!std::exchange(bridge->rung, true)) wakes.add_eventfd(bridge->bell);

@@ -89,6 +89,72 @@ def test_thousands_at_once_all_come_back(run: Callable[[Any], Any]) -> None:
     assert run(main()) == list(range(5_000))
 
 
+def test_nothing_happens_before_somebody_waits(run: Callable[[Any], Any]) -> None:
+    ran: list[int] = []
+
+    async def main() -> None:
+        await unirun.to_thread(int)
+        for let_go in (lambda call: call.close(), lambda call: call.cancel(), id):
+            let_go(unirun.to_thread(ran.append, 1))
+        closed = unirun.to_thread(ran.append, 1)
+        closed.close()
+        with pytest.raises(asyncio.CancelledError):
+            await closed
+
+    run(main())
+    unirun.reset()
+    assert ran == []
+
+
+def test_it_is_a_coroutine_to_whom_wants_one_and_a_future_to_gather(run: Callable[[Any], Any]) -> None:
+    async def main() -> None:
+        assert await asyncio.create_task(unirun.to_thread(abs, -1), name="named") == 1
+        assert await asyncio.shield(unirun.to_thread(abs, -2)) == 2
+        assert await asyncio.wait_for(unirun.to_thread(abs, -3), PATIENCE) == 3
+        async with asyncio.TaskGroup() as group:
+            member = group.create_task(unirun.to_thread(abs, -4))
+        assert member.result() == 4
+        calls = [unirun.to_thread(abs, -number) for number in range(3)]
+        before = asyncio.all_tasks()
+        gathered = asyncio.gather(*calls)
+        assert asyncio.all_tasks() == before
+        assert await gathered == [0, 1, 2] and [call.send for call in calls]
+
+    run(main())
+    assert asyncio.run(unirun.to_thread(abs, -5)) == 5
+
+
+def test_a_task_of_it_is_cancelled_as_any_other(run: Callable[[Any], Any]) -> None:
+    gate = threading.Event()
+
+    async def main() -> None:
+        task = asyncio.create_task(unirun.to_thread(gate.wait, PATIENCE))
+        at_once = asyncio.create_task(unirun.to_thread(int))
+        at_once.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        for cancelled in (task, at_once):
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+        gate.set()
+
+    run(main())
+
+
+def test_the_standard_machinery_serves_it_as_well(run: Callable[[Any], Any]) -> None:
+    async def main() -> tuple[str, str]:
+        word.set("told")
+        with pytest.raises(ZeroDivisionError):
+            await unirun.to_thread(divmod, 1, 0)
+        return await unirun.to_thread(word.get), type(unirun.thread_executor()).__module__
+
+    unirun.configure(unirun.RuntimeConfig(engine="stdlib"))
+    try:
+        assert run(main()) == ("told", "concurrent.futures.thread")
+    finally:
+        unirun.configure(unirun.RuntimeConfig())
+
+
 def test_who_is_cancelled_waits_no_longer_and_what_has_not_begun_never_does(run: Callable[[Any], Any]) -> None:
     gate = threading.Event()
     ran: list[int] = []

@@ -5,35 +5,99 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from collections.abc import Coroutine
 from concurrent.futures import CancelledError, InvalidStateError
 from contextvars import copy_context
-from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+import unirun
 from unirun._pools import LoopBridge, NativeThreadPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from concurrent.futures import Future
+    from contextvars import Context
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def to_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run ``func`` in the shared thread pool and wait for its result, with the context variables of the caller.
+def to_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+    """Run ``func`` in the shared thread pool and wait for its result, with the context variables of who waits.
 
-    Who is cancelled here waits no longer; a call that has not begun never does.
+    As with any coroutine nothing happens before it is awaited, gathered or made a task. Who is cancelled waits no
+    longer; a call that has not begun by then never does.
     """
-    from unirun.scheduler import thread_executor
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return _in_coroutine(func, *args, **kwargs)  # As in asyncio.run(to_thread(...)).
+    call: ThreadCall[T] = ThreadCall(loop=loop)
+    call._call = func, args, kwargs
+    return call
 
-    pool = thread_executor()
-    loop = asyncio.get_running_loop()
-    if not isinstance(pool, NativeThreadPool):
-        return await loop.run_in_executor(pool, partial(copy_context().run, func, *args, **kwargs))
-    future: asyncio.Future[T] = loop.create_future()
-    pool.submit_to(bridge_to(loop), future, func, *args, **kwargs)
-    return await future
+
+async def _in_coroutine(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    return await to_thread(func, *args, **kwargs)
+
+
+class ThreadCall(asyncio.Future[T], Coroutine[Any, Any, T]):
+    """A call in the shared thread pool that begins once somebody waits for it.
+
+    To asyncio it is a future, so that gather(), wait() and wait_for() make no task of it, which would cost several
+    times what the call costs; to create_task() it is a coroutine. Thread: that of its loop.
+    """
+
+    __slots__ = ("_call", "_steps")
+
+    _call: tuple[Callable[..., T], tuple[Any, ...], dict[str, Any]] | None
+    _steps: Generator[Any, None, T]
+
+    def _begin(self) -> None:
+        assert self._call is not None
+        func, args, kwargs = self._call
+        self._call = None
+        if self.done():
+            return
+        loop, pool = self.get_loop(), unirun.thread_executor()
+        if isinstance(pool, NativeThreadPool):
+            pool.submit_to(bridge_to(loop), self, func, *args, **kwargs)
+        else:
+            future = pool.submit(copy_context().run, func, *args, **kwargs)
+            asyncio.futures._chain_future(future, self)  # type: ignore[attr-defined]
+
+    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Context | None = None) -> None:
+        if self._call is not None:
+            self._begin()
+        _add_done_callback(self, fn, context=context)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self._call is not None:
+            self._begin()
+        return _steps_of(self)
+
+    __iter__ = __await__
+
+    # ---- As a coroutine ----
+
+    def send(self, value: None, /) -> Any:
+        if self._call is not None:
+            self._steps = self.__await__()
+        return self._steps.send(value)
+
+    def throw(self, *raised: Any) -> Any:
+        if self._call is not None:
+            self.close()
+            self._steps = _steps_of(self)
+        return self._steps.throw(*raised)
+
+    def close(self) -> None:
+        self._call = None
+        self.cancel()
+
+
+_add_done_callback = asyncio.Future.add_done_callback
+_steps_of = asyncio.Future.__await__
 
 
 def bridge_to(loop: asyncio.AbstractEventLoop) -> LoopBridge:
@@ -63,9 +127,7 @@ _last = threading.local()  # The loop of this thread that asked last, and its br
 
 async def to_process(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run ``func`` in the shared process pool and wait for its result."""
-    from unirun.scheduler import process_executor
-
-    future = process_executor().submit(func, *args, **kwargs)
+    future = unirun.process_executor().submit(func, *args, **kwargs)
     return await asyncio.wrap_future(future)
 
 
