@@ -138,6 +138,12 @@ class [[nodiscard]] future {
     return take();
   }
 
+  // Its share, for whoever follows the task by hand.
+  [[nodiscard]] Shared<Outcome<T>> release() && {
+    UNIRUN_REQUIRE(state_);
+    return std::exchange(state_, {});
+  }
+
   // Has the task not run, or its code interrupted. False: it had ended; the outcome stands.
   bool cancel() { return cancel_task(*state()); }
 

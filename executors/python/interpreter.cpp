@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "executors/python/graveyard.h"
+#include "executors/python/native_module.h"
 #include "executors/python/python_thread.h"
 
 namespace unirun::python {
@@ -88,9 +89,10 @@ Result<void> Interpreter::start(const InterpreterOptions& options) {
     return error_of(status);
   if (!prepend_paths(options.sys_path) || !set_switch_interval(options.switch_interval))
     PyErr_Clear();
+  auto installed = install_native_module();
   Gate::open();
   started = new Started{PyEval_SaveThread(), ::pthread_self()};
-  return {};
+  return installed;
 }
 
 Result<void> Interpreter::finalize(Duration timeout) {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "executors/python/call_spec.h"
+#include "executors/python/function_table.h"
 #include "executors/python/future.h"
 #include "executors/python/statistics.h"
 #include "executors/python/typed_value.h"
@@ -126,6 +127,17 @@ class PythonExecutor {
 
   // Raises Interrupted in the task's Python code. False: it does not run (any more, or yet).
   static bool interrupt(TaskId task);
+
+  // Lets Python code call a C++ function, in every interpreter: unirun.call("name", ...),
+  // unirun.functions.name(...), await unirun.async_call("name", ...). Its arguments and what it
+  // returns are what from_value() and make_value() know, a Result or a future of that, or all
+  // Arguments as they come. Works without Python and before initialize(). Errors stand in the
+  // Registration: unsupported.
+  template <class F>
+  [[nodiscard]] static Registration register_function(std::string name, F&& function,
+                                                      const FunctionOptions& options = {}) {
+    return register_native(std::move(name), std::forward<F>(function), options);
+  }
 
   [[nodiscard]] static Stats get_stats();
 

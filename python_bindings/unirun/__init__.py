@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from unirun import events
+    from unirun._embed import async_call as async_call
+    from unirun._embed import call as call
+    from unirun._embed import functions as functions
     from unirun.api import map, run, submit  # noqa: A004
     from unirun.cancellation import CancellationToken, Cancelled
     from unirun.capabilities import RuntimeCapabilities, detect_capabilities
@@ -118,6 +121,9 @@ _HOME = {
     "Unsupported": "errors",
 }
 
+# Of the C++ program that runs this Python; there is none in an ordinary process.
+_EMBEDDED = frozenset({"async_call", "call", "functions"})
+
 __all__ = [
     "AlreadyPresent",
     "AlreadyStarted",
@@ -189,10 +195,21 @@ def __getattr__(name: str) -> Any:
         value = import_module("unirun._core").__version__
     elif name == "events":
         value = import_module("unirun.events")
+    elif name in _EMBEDDED:
+        return _of_embedding_program(name)
     else:
         raise AttributeError(f"module 'unirun' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _of_embedding_program(name: str) -> Any:
+    import sys
+
+    module = sys.modules.get("unirun._embed")
+    if module is None:
+        raise AttributeError(f"unirun.{name} is there where a C++ program runs Python, and none runs this one")
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:
