@@ -17,6 +17,11 @@ namespace {
 
 // ---- Arguments and answers ----
 
+struct CppArguments {
+  Array args;
+  Kwargs kwargs;
+};
+
 bool append_value(Array& into, PyObject* object, const std::string& name) {
   Result<Value> value = to_value(object);
   if (value.ok()) return into.push_back(*std::move(value)), true;
@@ -26,7 +31,7 @@ bool append_value(Array& into, PyObject* object, const std::string& name) {
   return false;
 }
 
-bool add_named(Object& into, PyObject* key, PyObject* object, const std::string& name) {
+bool add_named(Kwargs& into, PyObject* key, PyObject* object, const std::string& name) {
   const char* const text = PyUnicode_AsUTF8(key);
   if (text == nullptr) return false;
   Result<Value> value = to_value(object);
@@ -38,16 +43,16 @@ bool add_named(Object& into, PyObject* key, PyObject* object, const std::string&
 }
 
 // Nothing: an exception is set.
-std::optional<Arguments> to_arguments(const PythonArguments& given, const std::string& name) {
-  Arguments arguments;
-  arguments.positional.reserve(static_cast<std::size_t>(given.count));
+std::optional<CppArguments> to_arguments(const PythonArguments& given, const std::string& name) {
+  CppArguments arguments;
+  arguments.args.reserve(static_cast<std::size_t>(given.count));
   for (Py_ssize_t i = 0; i < given.count; ++i) {
-    if (!append_value(arguments.positional, given.values[i], name)) return {};
+    if (!append_value(arguments.args, given.values[i], name)) return {};
   }
   const Py_ssize_t named = given.names != nullptr ? PyTuple_GET_SIZE(given.names) : 0;
   for (Py_ssize_t i = 0; i < named; ++i) {
     PyObject* const key = PyTuple_GET_ITEM(given.names, i);
-    if (!add_named(arguments.named, key, given.values[given.count + i], name)) return {};
+    if (!add_named(arguments.kwargs, key, given.values[given.count + i], name)) return {};
   }
   return arguments;
 }
@@ -64,7 +69,7 @@ PyObject* to_object(const Result<Value>& answer) {
 // A call that is on its way to a loop, or that somebody awaits.
 class NativeCall final : public Outcome<Value> {
  public:
-  NativeCall(std::shared_ptr<NativeFunction> function, Arguments arguments)
+  NativeCall(std::shared_ptr<NativeFunction> function, CppArguments arguments)
       : function_(std::move(function)), arguments_(std::move(arguments)) {}
 
   void run() noexcept override {
@@ -72,7 +77,7 @@ class NativeCall final : public Outcome<Value> {
     try {
       const NativeFrame frame(*function);
       if (!frame.has_entered()) return end(unknown_function(function->name()));
-      Answer answer = function->call(std::move(arguments_));
+      Answer answer = function->call(std::move(arguments_.args), std::move(arguments_.kwargs));
       if (auto* const now = std::get_if<Result<Value>>(&answer)) return end(std::move(*now));
       const auto later = std::get<Shared<Outcome<Value>>>(answer);
       add_owner();
@@ -101,7 +106,7 @@ class NativeCall final : public Outcome<Value> {
 
  private:
   std::shared_ptr<NativeFunction> function_;
-  Arguments arguments_;
+  CppArguments arguments_;
   std::exception_ptr thrown_;
 };
 
@@ -132,7 +137,7 @@ bool runs_here(const FunctionOptions& options) {
 }
 
 // Has it called where it belongs: here and now, or soon.
-Shared<NativeCall> begin(const std::shared_ptr<NativeFunction>& function, Arguments arguments) {
+Shared<NativeCall> begin(const std::shared_ptr<NativeFunction>& function, CppArguments arguments) {
   Shared<NativeCall> call(new NativeCall(function, std::move(arguments)));
   if (runs_here(function->options())) {
     const CallDepth deeper(CallDepth::current() + 1);
@@ -148,21 +153,22 @@ Shared<NativeCall> begin(const std::shared_ptr<NativeFunction>& function, Argume
 // ---- Waiting for it ----
 
 // Calls it on this thread. Nothing: an exception is set.
-std::optional<Answer> call_here(NativeFunction& function, Arguments arguments) {
+std::optional<Answer> call_here(NativeFunction& function, CppArguments arguments) {
   try {
     const NativeFrame frame(function);
     if (!frame.has_entered()) return raise_error(unknown_function(function.name())), std::nullopt;
     const CallDepth deeper(CallDepth::current() + 1);
-    if (!function.options().release_gil) return function.call(std::move(arguments));
+    if (!function.options().release_gil)
+      return function.call(std::move(arguments.args), std::move(arguments.kwargs));
     const GILRelease released;
-    return function.call(std::move(arguments));
+    return function.call(std::move(arguments.args), std::move(arguments.kwargs));
   } catch (...) {
     raise_cpp_exception();
     return {};
   }
 }
 
-PyObject* wait_for(const std::shared_ptr<NativeFunction>& function, Arguments arguments) {
+PyObject* wait_for(const std::shared_ptr<NativeFunction>& function, CppArguments arguments) {
   if (!runs_here(function->options())) {
     const Shared<NativeCall> call = begin(function, std::move(arguments));
     static_cast<void>(wait_until_settled(*call, Instant::max()));
@@ -256,7 +262,7 @@ PyObject* call_native(const std::shared_ptr<NativeFunction>& function,
                         function->name().c_str(), function->name().c_str()),
            nullptr;
   }
-  std::optional<Arguments> arguments = to_arguments(given, function->name());
+  std::optional<CppArguments> arguments = to_arguments(given, function->name());
   if (!arguments || Py_EnterRecursiveCall(" in a C++ function") != 0) return nullptr;
   PyObject* const object = wait_for(function, *std::move(arguments));
   Py_LeaveRecursiveCall();
@@ -268,7 +274,7 @@ PyObject* async_call_native(const std::shared_ptr<NativeFunction>& function,
   const Reference loop = running_loop();
   if (!loop) return nullptr;
   Reference future = Reference::steal(PyObject_CallMethod(loop.get(), "create_future", nullptr));
-  std::optional<Arguments> arguments;
+  std::optional<CppArguments> arguments;
   if (future) arguments = to_arguments(given, function->name());
   if (!arguments) return nullptr;
   const auto mailbox = AsyncioMailbox::of_running_loop(loop.get());

@@ -63,7 +63,7 @@ Error wrong_count(const std::string& name, std::size_t least, std::size_t most, 
                                  most == 1 ? "" : "s", got)};
 }
 
-Error no_named(const std::string& name, const Object& named) {
+Error no_named(const std::string& name, const Kwargs& named) {
   return {.code = Errc::conversion,
           .message = fmt::format("{}(): got an argument by the name '{}', but a C++ function's "
                                  "arguments have no names: pass it by its place",

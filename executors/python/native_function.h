@@ -1,5 +1,6 @@
 // NativeFunction is a C++ function that Python code calls: its arguments come as Values, and what
-// it gives goes back as one. One of plain C++ types is wrapped; the types are checked at each call.
+// it gives goes back as one. One of plain C++ types is wrapped, and they are checked at each call;
+// one of (Args, Kwargs) takes all as it comes.
 //
 // Thread: call() as FunctionOptions::thread says; the rest any.
 
@@ -17,6 +18,7 @@
 #include <utility>
 #include <variant>
 
+#include "executors/python/call_spec.h"
 #include "executors/python/error.h"
 #include "executors/python/future.h"
 #include "executors/python/typed_value.h"
@@ -38,12 +40,6 @@ struct FunctionOptions {
   EventLoop* loop = nullptr;  // Of On::loop; null: the one whose thread registers. Outlives it.
 };
 
-// All that a call gives, for a function that takes just that: [](Arguments arguments) { ... }.
-struct Arguments {
-  Array positional;
-  Object named;
-};
-
 // What a function gives: now, or later.
 using Answer = std::variant<Result<Value>, Shared<Outcome<Value>>>;
 
@@ -57,7 +53,7 @@ class NativeFunction {
 
   // Errors: conversion, which says which argument; what the function itself gives. May throw what
   // the function throws. REQUIRES: within a NativeFrame that has entered.
-  [[nodiscard]] virtual Answer call(Arguments arguments) = 0;
+  [[nodiscard]] virtual Answer call(Args args, Kwargs kwargs) = 0;
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const FunctionOptions& options() const { return options_; }
@@ -187,7 +183,7 @@ Answer answer_of(T value) {
 // "echo(): takes 2 arguments, got 3".
 [[nodiscard]] Error wrong_count(const std::string& name, std::size_t least, std::size_t most,
                                 std::size_t got);
-[[nodiscard]] Error no_named(const std::string& name, const Object& named);
+[[nodiscard]] Error no_named(const std::string& name, const Kwargs& named);
 // "echo(): argument 2: expected ...".
 [[nodiscard]] Error wrong_argument(const std::string& name, std::size_t index, Fault fault);
 
@@ -199,11 +195,12 @@ class TypedFunction final : public NativeFunction {
   TypedFunction(std::string name, F function, const FunctionOptions& options)
       : NativeFunction(std::move(name), options), function_(std::move(function)) {}
 
-  Answer call(Arguments arguments) override {
-    if constexpr (std::same_as<Taken, std::tuple<Arguments>>) {
-      return invoke(std::tuple<Arguments>(std::move(arguments)));
+  Answer call(Args args, Kwargs kwargs) override {
+    if constexpr (std::same_as<Taken, std::tuple<Args, Kwargs>>) {
+      return invoke(Taken(std::move(args), std::move(kwargs)));
     } else {
-      return call_typed(std::move(arguments), std::make_index_sequence<most>());
+      if (!kwargs.empty()) return Result<Value>(detail::no_named(name(), kwargs));
+      return call_typed(std::move(args).values(), std::make_index_sequence<most>());
     }
   }
 
@@ -225,9 +222,7 @@ class TypedFunction final : public NativeFunction {
   }
 
   template <std::size_t... I>
-  Answer call_typed(Arguments arguments, std::index_sequence<I...> /*indices*/) {
-    Array& given = arguments.positional;
-    if (!arguments.named.empty()) return Result<Value>(detail::no_named(name(), arguments.named));
+  Answer call_typed(Array given, std::index_sequence<I...> /*indices*/) {
     if (given.size() < least() || given.size() > most)
       return Result<Value>(detail::wrong_count(name(), least(), most, given.size()));
     Taken taken;

@@ -64,7 +64,8 @@ Result<Value> PythonExecutor::call(std::string_view module, std::string_view fun
   CallSpec spec{std::string(module), std::string(function), std::move(args), std::move(kwargs)};
   auto outcome = submit([spec = std::move(spec)] { return invoke(spec); },
                         {.timeout = options.timeout, .priority = options.priority});
-  const Registration cancellation = options.token.on_cancel([&outcome] { outcome.cancel(); });
+  const unirun::Registration cancellation =
+      options.token.on_cancel([&outcome] { outcome.cancel(); });
   return outcome.get();
 }
 

@@ -130,9 +130,9 @@ class PythonExecutor {
 
   // Lets Python code call a C++ function, in every interpreter: unirun.call("name", ...),
   // unirun.functions.name(...), await unirun.async_call("name", ...). Its arguments and what it
-  // returns are what from_value() and make_value() know, a Result or a future of that, or all
-  // Arguments as they come. Works without Python and before initialize(). Errors stand in the
-  // Registration: unsupported.
+  // returns are what from_value() and make_value() know, a Result or a future of that; one of
+  // (Args, Kwargs) takes all as it comes. Works without Python and before initialize(). Errors
+  // stand in the Registration: unsupported.
   template <class F>
   [[nodiscard]] static Registration register_function(std::string name, F&& function,
                                                       const FunctionOptions& options = {}) {

@@ -99,8 +99,8 @@ TEST_CASE("A12: a C++ function is called by its name, as an attribute and by an 
 
 TEST_CASE("A12: a function may take all arguments as they come, by place and by name") {
   const Running running;
-  const auto all = PythonExecutor::register_function("all", [](Arguments arguments) {
-    return Value(Array{std::move(arguments.positional), std::move(arguments.named)});
+  const auto all = PythonExecutor::register_function("all", [](Args args, Kwargs kwargs) {
+    return Value(Array{std::move(args).values(), std::move(kwargs)});
   });
   CHECK(value_of("import unirun\nit = unirun.call('all', 1, 'two', [3], four=4, five=None) == "
                  "[[1, 'two', [3]], {'four': 4, 'five': None}]") == Value(true));
