@@ -76,7 +76,9 @@ class ProcessPoolExecutor(_native.ProcessPoolExecutor, metaclass=StandIn):
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle, which refuses what is in it as it refuses what is in a standard pool."""
-        state = vars(self) | {"_shutdown_lock": threading.Lock()}
+        lock = threading.Lock()  # What is met first: a running manager has one before all else.
+        manager = self._executor_manager_thread and lock
+        state = vars(self) | {"_executor_manager_thread": manager, "_shutdown_lock": lock}
         state.pop("_pickler_maker", None)
         return state
 
