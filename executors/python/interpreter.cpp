@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include "executors/python/conversion.h"
+#include "executors/python/gil_guard.h"
 #include "executors/python/graveyard.h"
 #include "executors/python/native_module.h"
 #include "executors/python/python_thread.h"
@@ -55,7 +57,11 @@ bool prepend_paths(const std::vector<std::string>& paths) {
   for (const std::string& path : paths) {
     const Reference text = Reference::steal(
         PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size())));
-    if (!text || PyList_Insert(sys_path, at++, text.get()) != 0) return false;
+    if (!text) return false;
+    // From an executor before this one.
+    const int is_there = PySequence_Contains(sys_path, text.get());
+    if (is_there < 0) return false;
+    if (is_there == 0 && PyList_Insert(sys_path, at++, text.get()) != 0) return false;
   }
   return true;
 }
@@ -66,6 +72,12 @@ bool set_switch_interval(std::chrono::microseconds interval) {
   const double seconds = std::chrono::duration<double>(interval).count();
   return static_cast<bool>(
       Reference::steal(PyObject_CallMethod(sys.get(), "setswitchinterval", "d", seconds)));
+}
+
+// What may differ from one executor to the next.
+void apply(const InterpreterOptions& options) {
+  if (!prepend_paths(options.sys_path) || !set_switch_interval(options.switch_interval))
+    PyErr_Clear();
 }
 
 }  // namespace
@@ -79,7 +91,11 @@ Result<void> Interpreter::start(const InterpreterOptions& options) {
                      "Python has been finalized, and extension modules do not survive a "
                      "second start: shutdown() alone lets it be used again"};
   }
-  if (started != nullptr) return {};
+  if (started != nullptr) {
+    const GILGuard guard;
+    apply(options);
+    return {};
+  }
   if (Py_IsInitialized() != 0) {
     return Error{.code = Errc::already_initialized,
                  .message = "Python runs already and belongs to somebody else"};
@@ -87,12 +103,41 @@ Result<void> Interpreter::start(const InterpreterOptions& options) {
   Configuration configuration(options);
   if (const PyStatus status = configuration.initialize(); PyStatus_Exception(status) != 0)
     return error_of(status);
-  if (!prepend_paths(options.sys_path) || !set_switch_interval(options.switch_interval))
-    PyErr_Clear();
+  apply(options);
   auto installed = install_native_module();
   Gate::open();
   started = new Started{PyEval_SaveThread(), ::pthread_self()};
   return installed;
+}
+
+bool Interpreter::is_gil_enabled() {
+#ifdef Py_GIL_DISABLED
+  const GILGuard guard;
+  if (!guard.attached()) return false;
+  const Reference enabled = Reference::steal(PyObject_CallMethod(
+      Reference::steal(PyImport_ImportModule("sys")).get(), "_is_gil_enabled", nullptr));
+  if (!enabled) PyErr_Clear();
+  return !enabled || enabled.get() == Py_True;
+#else
+  return true;
+#endif
+}
+
+Array Interpreter::sys_path() {
+  const GILGuard guard;
+  PyObject* const paths = guard.attached() ? PySys_GetObject("path") : nullptr;  // Borrowed.
+  if (paths == nullptr || PyList_Check(paths) == 0) return {};
+  Array texts;
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(paths); ++i) {
+    auto text = to_value(PyList_GET_ITEM(paths, i));
+    if (text.ok() && text->is_string()) texts.push_back(*std::move(text));
+  }
+  return texts;
+}
+
+std::string Interpreter::version() {
+  const std::string text = Py_GetVersion();
+  return text.substr(0, text.find(' '));
 }
 
 Result<void> Interpreter::finalize(Duration timeout) {

@@ -23,7 +23,8 @@ struct InterpreterOptions {
 
 class Interpreter {
  public:
-  // Starts one and lets go of its GIL. Does nothing where one runs that this has started. Errors:
+  // Starts one and lets go of its GIL. Where one runs that this has started
+  // only paths and interval are set. Errors:
   // already_initialized, somebody else's runs; python_exception, with CPython's own
   // words.
   [[nodiscard]] static Result<void> start(const InterpreterOptions& options);
@@ -33,6 +34,16 @@ class Interpreter {
   [[nodiscard]] static Result<void> finalize(Duration timeout);
 
   [[nodiscard]] static bool is_running();
+
+  // ---- Thread: any; each takes the GIL where there is one ----
+
+  // Now: an import may have switched it on again.
+  [[nodiscard]] static bool is_gil_enabled();
+  // As it is now; what is no text is left out.
+  [[nodiscard]] static Array sys_path();
+
+  // "3.13.0"
+  [[nodiscard]] static std::string version();
 };
 
 }  // namespace unirun::python

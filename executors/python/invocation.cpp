@@ -87,12 +87,12 @@ Result<Reference> find_function(const CallSpec& call, PyObject* main) {
   return functions->find(call.module, call.function, main);
 }
 
-Result<Value> invoke(const CallSpec& call) {
+Result<Value> invoke(const CallSpec& call, Returned returned_as) {
   const auto function = find_function(call);
   if (!function.ok()) return function.error();
   const auto returned = call_object(function->get(), call.args, call.kwargs);
   if (!returned.ok()) return returned.error();
-  auto value = to_value(returned->get());
+  auto value = to_value(returned->get(), {.others_as_refs = returned_as == Returned::any});
   if (value.ok()) return value;
   return error_in("what it returned", value.error());
 }

@@ -73,6 +73,13 @@ bool PythonExecutor::interrupt(TaskId task) { return Runtime::get().interrupt(ta
 
 Stats PythonExecutor::get_stats() { return Runtime::get().statistics(); }
 
+ModeReport PythonExecutor::execution_mode() { return Runtime::get().execution_mode(); }
+
+future<std::vector<Result<Value>>> PythonExecutor::parallel(std::span<const CallSpec> calls,
+                                                            const ParallelOptions& options) {
+  return Runtime::get().parallel(calls, options);
+}
+
 void PythonExecutor::submit_task(Shared<TaskState> task, const SubmitOptions& options) {
   Runtime::get().submit(std::move(task), options);
 }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "executors/python/call_spec.h"
+#include "executors/python/execution_mode.h"
 #include "executors/python/function_table.h"
 #include "executors/python/future.h"
 #include "executors/python/statistics.h"
@@ -38,6 +39,12 @@ struct SubmitOptions {
   std::uint8_t priority = 1;          // 0 is the most urgent, 3 the least; more is 3.
 };
 
+struct ParallelOptions {
+  std::optional<Duration> timeout{};  // For all of them; what has ended by then is kept.
+  // multi_executor: among the executor's own tasks. What cannot be had here is `unsupported`.
+  ExecutionMode mode = ExecutionMode::automatic;
+};
+
 class PythonExecutor {
  public:
   struct Config {
@@ -51,7 +58,10 @@ class PythonExecutor {
     std::chrono::microseconds switch_interval{5000};
     bool isolated = true;
     bool install_signal_handlers = false;
-    std::vector<int> pin{};  // CPUs: worker n stays on pin[n % size].
+    std::vector<int> pin{};                         // CPUs: worker n stays on pin[n % size].
+    ExecutionMode mode = ExecutionMode::automatic;  // What cannot be had is refused: `unsupported`.
+    bool allow_unsafe_subinterpreters = false;      // Before 3.14: see execution_mode().
+    std::string worker_program{};                   // Of worker processes; empty: looked for.
   };
 
   struct ShutdownOptions {
@@ -140,6 +150,15 @@ class PythonExecutor {
   }
 
   [[nodiscard]] static Stats get_stats();
+
+  // What is parallel here, and why; `automatic` while there is no executor.
+  [[nodiscard]] static ModeReport execution_mode();
+
+  // Each call's outcome, in their order; never more at once than there are cores. One that fails,
+  // or takes its worker process along (worker_lost), spoils no other. Which of what is parallel
+  // here runs them execution_mode() says; under multi_executor worker processes do.
+  [[nodiscard]] static future<std::vector<Result<Value>>> parallel(
+      std::span<const CallSpec> calls, const ParallelOptions& options = {});
 
  private:
   static void submit_task(Shared<TaskState> task, const SubmitOptions& options);

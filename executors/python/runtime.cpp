@@ -60,6 +60,7 @@ void Runtime::forget_in_child() {
   Gate::forget();
   get().phase_ = Phase::none;
   get().pool_.forget();
+  get().parallel_.forget();
 }
 
 // ---- Beginning ----
@@ -82,7 +83,9 @@ Result<void> Runtime::start(const PythonExecutor::Config& config) {
                                      .sys_path = config.sys_path,
                                      .switch_interval = config.switch_interval});
   if (started.ok()) started = import_all(config.preload);
+  if (started.ok()) started = settle_mode();
   if (started.ok()) started = start_workers();
+  if (started.ok()) open_parallel();
   phase_ = started.ok() ? Phase::running : Phase::none;
   return started;
 }
@@ -94,6 +97,62 @@ Result<void> Runtime::start_workers() {
   Graveyard::call(call_for_graves);
   return pool_.start(
       {.size = config_.num_workers, .stack_bytes = config_.stack_bytes, .pin = config_.pin});
+}
+
+// ---- What is parallel ----
+
+// Errors: what the configuration wants outright cannot be had.
+Result<void> Runtime::settle_mode() {
+  facts_ = {.wanted = config_.mode,
+            .allow_unsafe_subinterpreters = config_.allow_unsafe_subinterpreters,
+            .major = PY_MAJOR_VERSION,
+            .minor = PY_MINOR_VERSION,
+            .gil_enabled = Interpreter::is_gil_enabled(),
+            .refused_modules = {}};
+  const auto report = choose_mode(facts_);
+  if (!report) return report.error();
+  return {};
+}
+
+// A worker process sees what this one sees now.
+void Runtime::open_parallel() {
+  Array preload(config_.preload.begin(), config_.preload.end());
+  parallel_.open({.worker_program = config_.worker_program,
+                  .configuration = Object{{"sys_path", Interpreter::sys_path()},
+                                          {"preload", std::move(preload)},
+                                          {"isolated", config_.isolated},
+                                          {"switch_interval_us", config_.switch_interval.count()},
+                                          {"stack_bytes", config_.stack_bytes}},
+                  .width = WorkerPool::cores()});
+}
+
+// Asked anew each time: where there may be no GIL an import may have brought it back.
+ModeReport Runtime::execution_mode() const {
+  if (!is_running()) return {.mode = ExecutionMode::automatic, .reason = not_initialized().message};
+  ModeFacts facts = facts_;
+#ifdef Py_GIL_DISABLED
+  facts.gil_enabled = Interpreter::is_gil_enabled();
+#endif
+  auto report = choose_mode(facts);
+  if (!report)
+    report = choose_mode({.wanted = ExecutionMode::automatic,
+                          .allow_unsafe_subinterpreters = facts.allow_unsafe_subinterpreters,
+                          .major = facts.major,
+                          .minor = facts.minor,
+                          .gil_enabled = facts.gil_enabled,
+                          .refused_modules = facts.refused_modules});
+  report->python_version = Interpreter::version();
+  return *std::move(report);
+}
+
+future<std::vector<Result<Value>>> Runtime::parallel(std::span<const CallSpec> calls,
+                                                     const ParallelOptions& options) {
+  ExecutionMode mode = options.mode;
+  if (mode == ExecutionMode::automatic) {
+    mode = execution_mode().mode;
+    if (mode == ExecutionMode::multi_executor) mode = ExecutionMode::process;
+  }
+  return parallel_.run(calls, mode, options.timeout);
 }
 
 // ---- Submission ----
@@ -304,7 +363,9 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
   const GILRelease released;
   pool_.crew().dismiss();
   admission_.close();
-  const bool drained = wait_until_idle(deadline_after(options.drain));
+  const Instant drain_until = deadline_after(options.drain);
+  parallel_.close(drain_until);
+  const bool drained = wait_until_idle(drain_until);
   end_what_waits();
   Instant last = Instant::max();
   if (!drained && options.interrupt) last = deadline_after(options.grace);

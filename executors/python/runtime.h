@@ -9,10 +9,13 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "executors/python/admission.h"
 #include "executors/python/deadlines.h"
+#include "executors/python/execution_mode.h"
+#include "executors/python/parallel.h"
 #include "executors/python/python_executor.h"
 #include "executors/python/worker_pool.h"
 #include "framework/doorbell.h"
@@ -30,6 +33,9 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] bool is_running() const { return phase_.load() == Phase::running; }
   [[nodiscard]] bool interrupt(TaskId id);
   [[nodiscard]] Stats statistics();
+  [[nodiscard]] ModeReport execution_mode() const;
+  [[nodiscard]] future<std::vector<Result<Value>>> parallel(std::span<const CallSpec> calls,
+                                                            const ParallelOptions& options);
 
   // ---- Tasks ----
 
@@ -47,7 +53,9 @@ class Runtime final : private WorkerObserver {
   static void forget_in_child();
   static void call_for_graves() noexcept { get().pool_.crew().call_one(); }
 
+  [[nodiscard]] Result<void> settle_mode();
   [[nodiscard]] Result<void> start_workers();
+  void open_parallel();
   [[nodiscard]] bool admit(TaskState& task, const SubmitOptions& options);
   [[nodiscard]] bool drop_oldest();
   [[nodiscard]] bool start_timer(const Shared<TaskState>& task, Duration timeout);
@@ -69,6 +77,8 @@ class Runtime final : private WorkerObserver {
   Deadlines deadlines_;
   Deadlines interruptions_;  // May wait for the GIL, which no deadline should.
   Doorbell idle_;
+  ModeFacts facts_;
+  Parallel parallel_{deadlines_};
 
   std::atomic<std::uint64_t> last_id_{0};
   std::atomic<std::uint64_t> submitted_{0};

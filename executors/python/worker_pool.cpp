@@ -9,13 +9,6 @@
 namespace unirun::python {
 namespace {
 
-std::uint32_t cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&set)));
-}
-
 // What some workers have counted.
 struct Sum {
   Stats stats;
@@ -50,6 +43,13 @@ struct Sum {
 };
 
 }  // namespace
+
+std::uint32_t WorkerPool::cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&set)));
+}
 
 // ---- Beginning and end ----
 

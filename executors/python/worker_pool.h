@@ -29,6 +29,9 @@ class WorkerPool {
     std::vector<int> pin{};  // CPUs: worker n stays on pin[n % size].
   };
 
+  // That this process may use.
+  [[nodiscard]] static std::uint32_t cores();
+
   explicit WorkerPool(WorkerObserver& observer) : observer_(observer) { crew_.dismiss(); }
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;

@@ -1,0 +1,19 @@
+// What runs in a worker process: a PythonExecutor with one worker, which does what the other end of
+// the channel asks for until it closes.
+//
+//   "configure"  {sys_path, preload, isolated, switch_interval_us, stack_bytes}, first of all
+//   "call"       [module, function, args, kwargs]: what the function returns
+//   "interrupt"  raises Interrupted in the call that runs
+//   "self_test"  [module...]: of each that does not load in interpreters with a GIL of their own
+//                [module, why]
+//
+// Thread: the process's main one, which runs no Python.
+
+#pragma once
+
+namespace unirun::python {
+
+// What main() returns.
+[[nodiscard]] int run_process_worker();
+
+}  // namespace unirun::python
