@@ -6,7 +6,7 @@ PYTHON_BIN := .venv/bin/python
 export CCACHE_BASEDIR := $(CURDIR)
 export UNIRUN_BINARY := $(CURDIR)/build/dev/bin/unirun
 
-.PHONY: help setup program build demo test test-cpp test-python test-slow test-pythons contracts bench lint format docs sanitize nightly install-check clean
+.PHONY: help setup program build demo test test-cpp test-python test-slow test-pythons contracts bench lint format docs sanitize nightly install-check wheel-check clean
 
 help:  ## Says what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ contracts: build  ## CPython's own suites on every interpreter and side; writes 
 
 install-check:
 	@tests/install/check.sh build/dev
+
+wheel-check: setup  ## Builds the wheel and tests it in an environment of its own: a whole compilation
+	@$(PYTHON_BIN) -m pytest -q tests/install
 
 bench:  ## Measures against rivals, on this machine
 	@UNIRUN_SETUP_BENCH=1 scripts/setup.sh
