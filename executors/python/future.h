@@ -19,6 +19,7 @@
 
 #include "executors/python/error.h"
 #include "executors/python/exception_text.h"
+#include "executors/python/or_hang.h"
 #include "executors/python/ref.h"
 #include "executors/python/task_calls.h"
 #include "executors/python/task_state.h"
@@ -67,6 +68,8 @@ Result<typename Kept<T>::Type> outcome_of(Function& function, Arguments&&... arg
       if (auto error = left_over_error()) return *std::move(error);
       return result;
     }
+  } catch (abi::__forced_unwind&) {
+    hang();  // Python ends in this process, and a worker that was given up asked for the GIL.
   } catch (...) {
     return error_of_cpp_exception();
   }

@@ -6,10 +6,14 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include <atomic>
 #include "executors/python/conversion.h"
 #include "executors/python/gil_guard.h"
+
+#include "executors/python/exception_text.h"
 #include "executors/python/graveyard.h"
 #include "executors/python/native_module.h"
+#include "executors/python/or_hang.h"
 #include "executors/python/python_thread.h"
 
 namespace unirun::python {
@@ -20,9 +24,13 @@ struct Started {
   pthread_t thread{};
 };
 
+// How long those who are inside have to leave, when a host ends.
+constexpr Duration exit_patience = std::chrono::milliseconds(100);
+
 // Null: none, or somebody else's.
 Started* started = nullptr;
-bool finalized = false;
+Interpreter::ExitHook exit_hook = nullptr;  // Of a host's.
+std::atomic<bool> finalized{false};
 
 Error error_of(const PyStatus& status) {
   const char* const where = status.func != nullptr ? status.func : "Py_InitializeFromConfig";
@@ -80,16 +88,56 @@ void apply(const InterpreterOptions& options) {
     PyErr_Clear();
 }
 
+Error has_been_finalized() {
+  return Error{.code = Errc::finalized,
+               .message =
+                   "Python has been finalized, and extension modules do not survive a "
+                   "second start: shutdown() alone lets it be used again"};
+}
+
+// ---- A host's ----
+
+PyObject* on_exit(PyObject* /*self*/, PyObject* /*unused*/) {
+  exit_hook();
+  PyThreadState* const state = PyEval_SaveThread();
+  Gate::close_for_good(exit_patience);
+  or_hang([state] { PyEval_RestoreThread(state); });
+  Graveyard::close(0);
+  finalized = true;
+  Py_RETURN_NONE;
+}
+
+// Before the host waits for its threads, which is before it finalizes; where `threading` has no
+// such place, among the functions of `atexit`.
+bool register_exit_hook() {
+  static PyMethodDef definition{"end_of_unirun", on_exit, METH_NOARGS, nullptr};
+  const Reference hook = Reference::steal(PyCFunction_New(&definition, nullptr));
+  const Reference threading = Reference::steal(PyImport_ImportModule("threading"));
+  if (!hook || !threading) return false;
+  Reference add = Reference::steal(PyObject_GetAttrString(threading.get(), "_register_atexit"));
+  if (!add && PyErr_ExceptionMatches(PyExc_AttributeError) != 0) {
+    PyErr_Clear();
+    const Reference atexit = Reference::steal(PyImport_ImportModule("atexit"));
+    if (!atexit) return false;
+    add = Reference::steal(PyObject_GetAttrString(atexit.get(), "register"));
+  }
+  if (!add) return false;
+  return static_cast<bool>(Reference::steal(PyObject_CallOneArg(add.get(), hook.get())));
+}
+
 }  // namespace
 
 bool Interpreter::is_running() { return Gate::is_open(); }
 
+bool Interpreter::has_ended() { return finalized; }
+
 Result<void> Interpreter::start(const InterpreterOptions& options) {
-  if (finalized) {
-    return Error{.code = Errc::finalized,
+  if (finalized) return has_been_finalized();
+  if (started != nullptr && !Gate::is_open()) {
+    return Error{.code = Errc::unsupported,
                  .message =
-                     "Python has been finalized, and extension modules do not survive a "
-                     "second start: shutdown() alone lets it be used again"};
+                     "a child of fork() has nothing of its parent's Python but a copy of "
+                     "its memory: execute a program instead"};
   }
   if (started != nullptr) {
     const GILGuard guard;
@@ -98,7 +146,9 @@ Result<void> Interpreter::start(const InterpreterOptions& options) {
   }
   if (Py_IsInitialized() != 0) {
     return Error{.code = Errc::already_initialized,
-                 .message = "Python runs already and belongs to somebody else"};
+                 .message =
+                     "Python runs already and belongs to somebody else: an extension module "
+                     "calls attach_to_host() instead"};
   }
   Configuration configuration(options);
   if (const PyStatus status = configuration.initialize(); PyStatus_Exception(status) != 0)
@@ -138,6 +188,34 @@ Array Interpreter::sys_path() {
 std::string Interpreter::version() {
   const std::string text = Py_GetVersion();
   return text.substr(0, text.find(' '));
+}
+
+Result<void> Interpreter::adopt(const InterpreterOptions& options, ExitHook before_exit) {
+  if (finalized) return has_been_finalized();
+  if (started != nullptr || Py_IsInitialized() == 0) {
+    return Error{.code = started != nullptr ? Errc::already_initialized : Errc::not_initialized,
+                 .message =
+                     "attach_to_host() is for extension modules of a Python that runs "
+                     "already: a program of C++ calls initialize()"};
+  }
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    return Error{.code = Errc::wrong_interpreter,
+                 .message = "attach_to_host() in a sub-interpreter: call it in the main one"};
+  }
+  if (exit_hook == nullptr) {
+    if (!register_exit_hook()) {
+      Error error = error_of_exception();
+      error.code = Errc::finalized;
+      return error;
+    }
+    exit_hook = before_exit;
+  }
+  if (!prepend_paths(options.sys_path) ||
+      (options.switch_interval != InterpreterOptions().switch_interval &&
+       !set_switch_interval(options.switch_interval)))
+    return error_of_exception();
+  if (!Gate::is_open()) Gate::open();
+  return {};
 }
 
 Result<void> Interpreter::finalize(Duration timeout) {

@@ -1,5 +1,6 @@
 // Starts and ends CPython itself, once in a process: what an extension module has made of itself
-// does not survive a second start.
+// does not survive a second start. Or lives inside one that somebody else starts and ends: the
+// host, whose extension module we are.
 //
 // Thread: start() and finalize() the same one.
 
@@ -29,11 +30,22 @@ class Interpreter {
   // words.
   [[nodiscard]] static Result<void> start(const InterpreterOptions& options);
 
+  // Moves into the host's: takes `sys_path` and, unless it is Python's own, `switch_interval` of
+  // the options. `before_exit` is called with the GIL when the host ends, before it finalizes; then
+  // nobody attaches any more, and everybody inside has left or gets no more time. Again: only where
+  // it was moved out of, as by fork(). Thread: with the GIL. Errors: wrong_interpreter, that of
+  // this thread is not the main one; finalized, the host is ending; already_initialized, it is our
+  // own.
+  using ExitHook = void (*)() noexcept;
+  [[nodiscard]] static Result<void> adopt(const InterpreterOptions& options, ExitHook before_exit);
+
   // Ends the one that start() has started. Errors: unsupported, on another thread or of another's
   // interpreter; stuck, somebody holds the GIL or waits for it, and all is as before.
   [[nodiscard]] static Result<void> finalize(Duration timeout);
 
   [[nodiscard]] static bool is_running();
+  // For good, or it is about to.
+  [[nodiscard]] static bool has_ended();
 
   // ---- Thread: any; each takes the GIL where there is one ----
 

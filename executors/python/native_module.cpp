@@ -4,9 +4,11 @@
 
 #include "executors/python/exception_text.h"
 #include "executors/python/function_table.h"
+#include "executors/python/host_functions.h"
 #include "executors/python/native_call.h"
 #include "executors/python/native_finder.h"
 #include "executors/python/native_functions.h"
+#include "executors/python/state_object.h"
 
 namespace unirun::python {
 namespace {
@@ -43,7 +45,10 @@ PyObject* async_call(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_
 
 int fill(PyObject* module) {
   const Reference functions = make_functions(module);
-  return functions ? PyModule_AddObjectRef(module, "functions", functions.get()) : -1;
+  if (!functions || PyModule_AddObjectRef(module, "functions", functions.get()) != 0) return -1;
+  if (PyDict_SetItemString(PyImport_GetModuleDict(), functions_name, functions.get()) != 0)
+    return -1;
+  return add_host_functions(module) && add_state(module) ? 0 : -1;
 }
 
 PyMethodDef methods[] = {
@@ -67,7 +72,7 @@ PyModuleDef_Slot slots[] = {{Py_mod_exec, slot(fill)},
 PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     module_name,
-    "What Python code sees of the C++ program that runs it.",
+    "What Python code sees of unirun's C++.",
     0,  // No state: what it has stands in its names.
     methods,
     slots,
@@ -92,13 +97,12 @@ bool install() {
   if (PyDict_GetItemString(modules, module_name) != nullptr) return true;
   const Reference module = make_module();
   if (!module) return false;
-  const Reference functions = Reference::steal(PyObject_GetAttrString(module.get(), "functions"));
-  return functions && add_finder(module.get()) &&
-         PyDict_SetItemString(modules, functions_name, functions.get()) == 0 &&
-         PyDict_SetItemString(modules, module_name, module.get()) == 0;
+  return add_finder(module.get()) && PyDict_SetItemString(modules, module_name, module.get()) == 0;
 }
 
 }  // namespace
+
+PyModuleDef* native_module() { return &definition; }
 
 Result<void> install_native_module() {
   if (install()) return {};

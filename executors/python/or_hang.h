@@ -10,13 +10,18 @@
 
 namespace unirun::python {
 
+// Waits for the end of the process.
+[[noreturn]] inline void hang() {
+  for (;;) ::pause();
+}
+
 // Calls `step`, one call into CPython that may take the GIL back and has nothing to destroy.
 template <class Step>
 auto or_hang(Step step) {
   try {
     return step();
   } catch (abi::__forced_unwind&) {
-    for (;;) ::pause();
+    hang();
   }
 }
 

@@ -29,6 +29,12 @@ int PythonExecutor::initialize(const Config& config) { return code_of(start(conf
 
 Result<void> PythonExecutor::start(const Config& config) { return Runtime::get().start(config); }
 
+int PythonExecutor::attach_to_host(const Config& config) { return code_of(attach(config)); }
+
+Result<void> PythonExecutor::attach(const Config& config) {
+  return Runtime::get().attach_to_host(config);
+}
+
 int PythonExecutor::shutdown() { return code_of(shutdown(ShutdownOptions{})); }
 
 Result<void> PythonExecutor::shutdown(const ShutdownOptions& options) {
@@ -49,10 +55,11 @@ future<PyObject*> PythonExecutor::submit(Ref callable, Ref args, Ref kwargs,
                                          const SubmitOptions& options) {
   return submit(
       [callable = std::move(callable), args = std::move(args), kwargs = std::move(kwargs)] {
-        if (!args && !kwargs) return PyObject_CallNoArgs(callable.get());
+        if (!args && !kwargs) return or_hang([&] { return PyObject_CallNoArgs(callable.get()); });
         const Reference none = Reference::steal(args ? nullptr : PyTuple_New(0));
         PyObject* const arguments = args ? args.get() : none.get();
-        return PyObject_Call(callable.get(), arguments, kwargs ? kwargs.get() : nullptr);
+        PyObject* const keywords = kwargs ? kwargs.get() : nullptr;
+        return or_hang([&] { return PyObject_Call(callable.get(), arguments, keywords); });
       },
       options);
 }

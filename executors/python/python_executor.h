@@ -80,6 +80,14 @@ class PythonExecutor {
   // The same, with words.
   [[nodiscard]] static Result<void> start(const Config& config);
 
+  // The same inside a Python that somebody else has started, for its extension modules: with the
+  // GIL, in the main interpreter. The host ends as it likes: before it finalizes, what waits is
+  // cancelled, what runs is interrupted, and the workers end; whoever asks for the GIL later gets
+  // none. A child that the host forks is not_initialized. `isolated` has no meaning here, and
+  // install_signal_handlers is unsupported.
+  static int attach_to_host(const Config& config);
+  [[nodiscard]] static Result<void> attach(const Config& config);
+
   // Takes nothing more, drains, interrupts, joins; every future is settled then. Python lives on,
   // and initialize() works again. From a worker: unsupported. 0, or an Errc.
   static int shutdown();

@@ -42,10 +42,14 @@ bool Gate::is_empty() {
 }
 
 bool Gate::close(Duration timeout) {
-  doorkeeper().open.store(false);
-  if (doorkeeper().left.wait(timeout, [] { return is_empty(); })) return true;
+  if (close_for_good(timeout)) return true;
   doorkeeper().open.store(true);
   return false;
+}
+
+bool Gate::close_for_good(Duration timeout) {
+  doorkeeper().open.store(false);
+  return doorkeeper().left.wait(timeout, [] { return is_empty(); });
 }
 
 void Gate::forget() {
@@ -92,8 +96,8 @@ PythonThread::~PythonThread() {
   std::erase(doorkeeper().threads, this);
 }
 
+// Whoever holds the GIL has it, though the gate be shut: a host's own threads until it finalizes.
 PyThreadState* PythonThread::attached_state() {
-  if (!Gate::is_open()) return nullptr;
 #if PY_VERSION_HEX >= 0x030d0000
   return PyThreadState_GetUnchecked();
 #elif PY_VERSION_HEX >= 0x030c0000

@@ -59,6 +59,8 @@ class Gate {
   // Refuses whoever comes, and waits until those inside have left. False: they had not after
   // `timeout`, and the gate stands open again. Thread: without the GIL.
   [[nodiscard]] static bool close(Duration timeout);
+  // The same, but it stays shut, whoever is still inside.
+  static bool close_for_good(Duration timeout);
   // In a child of fork(), where the caller is the only thread: shut, and nobody is inside.
   static void forget();
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "executors/python/exception_text.h"
@@ -28,7 +29,14 @@ constexpr int asks = 10;
 constexpr std::uint32_t long_queue = 16;
 constexpr std::uint64_t timed_of = 8;
 
+// When a host ends, code that was interrupted has so long before it is given up.
+constexpr Duration exit_grace = std::chrono::milliseconds(200);
+
 Error not_initialized() {
+  if (Interpreter::has_ended()) {
+    return Error{.code = Errc::finalized,
+                 .message = "Python has ended, or is about to, and the PythonExecutor with it"};
+  }
   return Error{.code = Errc::not_initialized,
                .message =
                    "the PythonExecutor is not running: call PythonExecutor::initialize() "
@@ -56,16 +64,43 @@ Runtime& Runtime::get() {
 
 Runtime::Runtime() { ::pthread_atfork(nullptr, nullptr, forget_in_child); }
 
+// What other threads held there, or were, is left alone.
 void Runtime::forget_in_child() {
   Gate::forget();
-  get().phase_ = Phase::none;
-  get().pool_.forget();
-  get().parallel_.forget();
+  Graveyard::call(nullptr);
+  Runtime& runtime = get();
+  runtime.phase_ = Phase::none;
+  runtime.pool_.forget();
+  runtime.parallel_.forget();
+  new (&runtime.admission_) Admission;
+  new (&runtime.deadlines_) Deadlines;
+  new (&runtime.interruptions_) Deadlines;
 }
 
 // ---- Beginning ----
 
 Result<void> Runtime::start(const PythonExecutor::Config& config) {
+  return start(config, Interpreter::start);
+}
+
+Result<void> Runtime::attach_to_host(const PythonExecutor::Config& config) {
+  if (config.install_signal_handlers) {
+    return Error{.code = Errc::unsupported,
+                 .message =
+                     "Config::install_signal_handlers: in a host's Python they are the "
+                     "host's; leave it false"};
+  }
+  return start(config, [](const InterpreterOptions& options) {
+    return Interpreter::adopt(options, end_with_host);
+  });
+}
+
+// What waits is cancelled, what runs interrupted: a program that ends is not kept up.
+void Runtime::end_with_host() noexcept {
+  static_cast<void>(get().shutdown({.drain = Duration::zero(), .grace = exit_grace}));
+}
+
+Result<void> Runtime::start(const PythonExecutor::Config& config, Begin begin) {
   if (config.use_subinterpreters) {
     return Error{.code = Errc::unsupported,
                  .message =
@@ -78,10 +113,10 @@ Result<void> Runtime::start(const PythonExecutor::Config& config) {
                  .message = "the PythonExecutor runs already: shut it down first"};
   }
   config_ = config;
-  auto started = Interpreter::start({.isolated = config.isolated,
-                                     .install_signal_handlers = config.install_signal_handlers,
-                                     .sys_path = config.sys_path,
-                                     .switch_interval = config.switch_interval});
+  auto started = begin({.isolated = config.isolated,
+                        .install_signal_handlers = config.install_signal_handlers,
+                        .sys_path = config.sys_path,
+                        .switch_interval = config.switch_interval});
   if (started.ok()) started = import_all(config.preload);
   if (started.ok()) started = settle_mode();
   if (started.ok()) started = start_workers();

@@ -15,6 +15,7 @@
 #include "executors/python/admission.h"
 #include "executors/python/deadlines.h"
 #include "executors/python/execution_mode.h"
+#include "executors/python/interpreter.h"
 #include "executors/python/parallel.h"
 #include "executors/python/python_executor.h"
 #include "executors/python/worker_pool.h"
@@ -29,6 +30,7 @@ class Runtime final : private WorkerObserver {
   // ---- As the PythonExecutor's of the same name ----
 
   [[nodiscard]] Result<void> start(const PythonExecutor::Config& config);
+  [[nodiscard]] Result<void> attach_to_host(const PythonExecutor::Config& config);
   [[nodiscard]] Result<void> shutdown(const PythonExecutor::ShutdownOptions& options);
   [[nodiscard]] bool is_running() const { return phase_.load() == Phase::running; }
   [[nodiscard]] bool interrupt(TaskId id);
@@ -54,6 +56,10 @@ class Runtime final : private WorkerObserver {
   static void call_for_graves() noexcept { get().pool_.crew().call_one(); }
 
   [[nodiscard]] Result<void> settle_mode();
+  static void end_with_host() noexcept;
+
+  using Begin = Result<void> (*)(const InterpreterOptions& options);
+  [[nodiscard]] Result<void> start(const PythonExecutor::Config& config, Begin begin);
   [[nodiscard]] Result<void> start_workers();
   void open_parallel();
   [[nodiscard]] bool admit(TaskState& task, const SubmitOptions& options);

@@ -21,12 +21,12 @@ using Arguments = PyObject* const*;
 
 // Of types that each interpreter makes for itself.
 struct StateObject {
-  PyObject_HEAD;
+  PyObject base;
   PyTypeObject* counter_type;
   bool is_announced;  // os.environ has the address.
 };
 struct CounterObject {
-  PyObject_HEAD;
+  PyObject base;
   Counter counter;
 };
 
@@ -232,9 +232,9 @@ int state_contains(PyObject* self, PyObject* name) {
 Py_ssize_t state_length(PyObject* self) {
   const Reference size =
       Reference::steal(ask(self, [](const SharedState& state) -> Result<std::int64_t> {
-        const Result<std::size_t> size = state.size();
-        if (!size) return size.error();
-        return static_cast<std::int64_t>(*size);
+        const Result<std::size_t> values = state.size();
+        if (!values) return values.error();
+        return static_cast<std::int64_t>(*values);
       }));
   return size ? PyLong_AsSsize_t(size.get()) : -1;
 }

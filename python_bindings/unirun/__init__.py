@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unirun.client import Client, connect
     from unirun.config import RuntimeConfig
     from unirun.decisions import DecisionTrace, add_decision_listener, observe_decisions, remove_decision_listener
+    from unirun.embed import state
     from unirun.errors import (
         AlreadyPresent,
         AlreadyStarted,
@@ -85,6 +86,7 @@ _HOME = {
     "to_process": "executors.async_bridge",
     "to_thread": "executors.async_bridge",
     "wrap_future": "executors.async_bridge",
+    "state": "embed",
     "Child": "tree",
     "Client": "client",
     "Host": "host",
@@ -177,6 +179,7 @@ __all__ = [
     "remove_decision_listener",
     "reset",
     "run",
+    "state",
     "submit",
     "thread_executor",
     "to_process",

@@ -257,7 +257,9 @@ TEST_CASE("A19: 1,000 owners that die hold no place afterwards, in any limiter")
   CHECK(there.figures().held == 0);
   CHECK(there.figures().waiting == 0);
   CHECK(lost + got == 1'000);
-  CHECK(returned == static_cast<std::size_t>(1'000 + got));
+  // One who was let in and died before he was told is lost, though his permit came back.
+  CHECK(returned == here.figures().granted + there.figures().granted);
+  CHECK(returned >= static_cast<std::size_t>(1'000 + got));
   CHECK(here.figures().orphaned == 1'000);
   CHECK_FALSE(permits.front().is_held());
 
