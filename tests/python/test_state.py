@@ -43,7 +43,7 @@ def wrong_counters(value: int) -> list[str]:
 
 
 def test_a14_values_come_back_as_they_were() -> None:
-    value = {"none": None, "list": [True, 2**40, 2**63, 1.5, "text\0\u00e4", b"\xff"], "": {}}
+    value: dict[str, object] = {"none": None, "list": [True, 2**40, 2**63, 1.5, "text\0\u00e4", b"\xff"], "": {}}
     state["key"] = value
     assert state["key"] == value and "key" in state and len(state) == 1
     assert state.get("key") == value and state.get("other") is None and state.get("other", 7) == 7
