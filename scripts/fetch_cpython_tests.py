@@ -5,7 +5,8 @@ usage: fetch_cpython_tests.py INTERPRETER [NEIGHBOUR ...]
 The folder is .cache/cpython-tests/VERSION/, made once for an exact version; SOURCES in it says whence each part came:
 from the interpreter itself; else from Debian's libpythonX.Y-testsuite of that very version; else, for a suite that an
 installation left out (`make install` of 3.11.7 and 3.12.1 forgets test_concurrent_futures), from the nearest of the
-neighbours, which serves to compare two runs on this interpreter. What cannot be had is an error.
+neighbours, an older one first, for newer tests need a newer `test.support`; they serve to compare two runs on this
+interpreter. What cannot be had is an error.
 """
 
 from __future__ import annotations
@@ -72,10 +73,17 @@ def copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
 
 
+def copy_suite(source: Path, target: Path, suite: str) -> None:
+    if (source / suite).is_dir():
+        copy(source / suite, target / suite)
+    else:  # Up to 3.11.
+        shutil.copy2(source / f"{suite}.py", target)
+
+
 def distance(python: Interpreter, other: Interpreter) -> tuple[bool, int]:
-    """Newer ones first, the nearest first."""
+    """Older ones first, the nearest first."""
     minors = [int(each.series.split(".")[1]) for each in (python, other)]
-    return minors[1] < minors[0], abs(minors[1] - minors[0])
+    return minors[1] > minors[0], abs(minors[1] - minors[0])
 
 
 def fetch(python: Interpreter, neighbours: list[Interpreter]) -> Path:
@@ -96,8 +104,8 @@ def fetch(python: Interpreter, neighbours: list[Interpreter]) -> Path:
     shutil.rmtree(half_made / "debian", ignore_errors=True)
     for suite in SUITES if sources else ():
         for other in sorted(neighbours, key=lambda other: distance(python, other)):
-            if suite not in sources and (other.tests / suite).is_dir():
-                copy(other.tests / suite, tests / suite)
+            if suite not in sources and has(other.tests, suite):
+                copy_suite(other.tests, tests, suite)
                 sources[suite] = f"{other.version}"
     if missing := [suite for suite in SUITES if suite not in sources]:
         also = f"; Debian: apt-get install libpython{python.series}-testsuite" if python.series in DEBIAN else ""
