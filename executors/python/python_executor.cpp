@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "executors/python/async_call.h"
 #include "executors/python/function_cache.h"
 #include "executors/python/interpreter.h"
 #include "executors/python/invocation.h"
@@ -74,6 +75,22 @@ Result<Value> PythonExecutor::call(std::string_view module, std::string_view fun
   const unirun::Registration cancellation =
       options.token.on_cancel([&outcome] { outcome.cancel(); });
   return outcome.get();
+}
+
+future<Value> PythonExecutor::async_call(std::string_view module, std::string_view function,
+                                         Args args, Kwargs kwargs, const CallOptions& options) {
+  auto* const call = new AsyncCall(
+      CallSpec{std::string(module), std::string(function), std::move(args), std::move(kwargs)});
+  future<Value> outcome{Shared<Outcome<Value>>(call)};
+  if (auto wrong = FunctionCache::check(module, function)) {
+    if (call->claim(Ending::failed)) call->fail(*std::move(wrong));
+    return outcome;
+  }
+  call->add_owner();
+  Runtime::get().submit(Shared<TaskState>(call),
+                        {.timeout = options.timeout, .priority = options.priority});
+  call->cancel_with(options.token);
+  return outcome;
 }
 
 bool PythonExecutor::interrupt(TaskId task) { return Runtime::get().interrupt(task); }

@@ -62,6 +62,9 @@ class PythonExecutor {
     ExecutionMode mode = ExecutionMode::automatic;  // What cannot be had is refused: `unsupported`.
     bool allow_unsafe_subinterpreters = false;      // Before 3.14: see execution_mode().
     std::string worker_program{};                   // Of worker processes; empty: looked for.
+    std::vector<int> pin{};  // CPUs: worker n stays on pin[n % size].
+    std::uint32_t num_loops =
+        1;  // Threads for coroutines, each an asyncio loop; begun when needed.
   };
 
   struct ShutdownOptions {
@@ -142,6 +145,13 @@ class PythonExecutor {
                                          const CallOptions& options = {}) {
     return value_as<T>(call(module, function, std::move(args), std::move(kwargs), options));
   }
+
+  // Calls a Python function by name; nobody waits. A coroutine function runs as a task of asyncio's
+  // on a loop, in the context of the Python code that calls, if any does; any other on a worker.
+  // Errors, in the future: as call().
+  static future<Value> async_call(std::string_view module, std::string_view function,
+                                  Args args = {}, Kwargs kwargs = {},
+                                  const CallOptions& options = {});
 
   // Raises Interrupted in the task's Python code. False: it does not run (any more, or yet).
   static bool interrupt(TaskId task);

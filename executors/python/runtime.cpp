@@ -71,6 +71,7 @@ void Runtime::forget_in_child() {
   Runtime& runtime = get();
   runtime.phase_ = Phase::none;
   runtime.pool_.forget();
+  runtime.loops_.forget();
   runtime.parallel_.forget();
   new (&runtime.admission_) Admission;
   new (&runtime.deadlines_) Deadlines;
@@ -130,6 +131,7 @@ Result<void> Runtime::start_workers() {
   admission_.set_limit(config_.queue_size);
   admission_.open();
   Graveyard::call(call_for_graves);
+  loops_.open({.size = config_.num_loops, .stack_bytes = config_.stack_bytes});
   return pool_.start(
       {.size = config_.num_workers, .stack_bytes = config_.stack_bytes, .pin = config_.pin});
 }
@@ -199,7 +201,8 @@ void Runtime::reject(TaskState& task, Error error) {
 }
 
 bool Runtime::drop_oldest() {
-  const Shared<TaskState> oldest = pool_.crew().take_oldest();
+  Shared<TaskState> oldest = pool_.crew().take_oldest();
+  if (!oldest) oldest = loops_.take_oldest();
   if (!oldest) return false;
   if (!oldest->claim_before_start(Ending::cancelled)) return true;  // It has left by itself.
   if (oldest->is_admitted) admission_.leave();
@@ -254,6 +257,23 @@ bool Runtime::start_timer(const Shared<TaskState>& task, Duration timeout) {
   return false;
 }
 
+// False: nobody takes it any more, and it has been rejected.
+bool Runtime::push(Shared<TaskState>& task) {
+  Error error;
+  if (task->coroutine == nullptr) {
+    if (pool_.crew().push(task.get())) return static_cast<void>(task.release()), true;
+    error = not_initialized();
+  } else {
+    const auto pushed = loops_.push(task.get());
+    if (pushed.ok()) return static_cast<void>(task.release()), true;
+    error = pushed.error();
+  }
+  if (task->is_admitted) admission_.leave();
+  if (task->timer != TimerId::none) deadlines_.cancel(task->timer);
+  reject(*task, std::move(error));
+  return false;
+}
+
 void Runtime::submit(Shared<TaskState> task, const SubmitOptions& options) {
   task->id = TaskId{last_id_.fetch_add(1, std::memory_order_relaxed) + 1};
   task->priority = std::min<std::uint8_t>(options.priority, priorities - 1);
@@ -266,24 +286,21 @@ void Runtime::submit(Shared<TaskState> task, const SubmitOptions& options) {
   if (admission_.size() < long_queue || static_cast<std::uint64_t>(task->id) % timed_of == 0)
     task->submitted_at = SystemClock().now();
   if (options.timeout && !start_timer(task, *options.timeout)) return;
-  if (pool_.crew().push(task.get())) {
-    static_cast<void>(task.release());
-    return;
-  }
-  admission_.leave();
-  deadlines_.cancel(task->timer);
-  reject(*task, not_initialized());
+  static_cast<void>(push(task));
 }
 
 void Runtime::enqueue(Shared<TaskState> task) {
   task->id = TaskId{last_id_.fetch_add(1, std::memory_order_relaxed) + 1};
   if (!task->enter_queue()) return;
   submitted_.fetch_add(1);
-  if (pool_.crew().push(task.get())) {
-    static_cast<void>(task.release());
-  } else {
-    reject(*task, not_initialized());
-  }
+  static_cast<void>(push(task));
+}
+
+void Runtime::pass_to_workers(Shared<TaskState> task) {
+  if (pool_.crew().push(task.get())) return static_cast<void>(task.release());
+  if (!task->claim_before_start(Ending::cancelled)) return;
+  end_queued(*task, Ending::cancelled);
+  task->fail({.code = Errc::cancelled, .message = "the executor was shut down before it began"});
 }
 
 // ---- Ends before the end ----
@@ -307,7 +324,7 @@ void Runtime::time_out(TaskState& task, Duration timeout) {
     error.message = fmt::format("still running {} ms after its submission", milliseconds);
     task.fail(std::move(error));
     task.add_owner();
-    interrupt_until_it_ends(Shared<TaskState>(&task), 0);
+    end_running(Shared<TaskState>(&task));
   }
 }
 
@@ -322,8 +339,32 @@ bool Runtime::cancel(TaskState& task) {
   if (!task.claim(Ending::cancelled)) return false;
   task.fail(error);
   task.add_owner();
-  interrupt_until_it_ends(Shared<TaskState>(&task), 0);
+  end_running(Shared<TaskState>(&task));
   return true;
+}
+
+// Its outcome stands, and its code has to follow.
+void Runtime::end_running(Shared<TaskState> task) {
+  AsyncLoop* const loop = task->coroutine != nullptr ? task->coroutine->loop() : nullptr;
+  if (loop == nullptr) return interrupt_until_it_ends(std::move(task), 0);
+  loop->cancel(task);
+  end_coroutine(*loop, std::move(task), 0);
+}
+
+// asyncio cancels it, and that may take its time; but not if it takes a step that does not end, so
+// that the loop does not get to hear of it.
+void Runtime::end_coroutine(AsyncLoop& loop, Shared<TaskState> task, int asked) {
+  const auto look = [this, &loop, task, asked] {
+    if (task->is_over() || task->coroutine->was_cancelled()) return;
+    if (asked == asks) return loops_.pass_over(loop);
+    {
+      const GILGuard guard;
+      if (!guard.attached()) return;
+      static_cast<void>(loop.interrupt(*task));
+    }
+    end_coroutine(loop, task, asked + 1);
+  };
+  static_cast<void>(interruptions_.start(SystemClock().now() + ask_again_after, look));
 }
 
 // Asks, and looks later whether it helped.
@@ -374,7 +415,11 @@ bool Runtime::wait_until_idle(Instant deadline) {
 }
 
 void Runtime::end_what_waits() {
-  while (const Shared<TaskState> task = pool_.crew().take_left()) {
+  const auto next = [this] {
+    Shared<TaskState> task = pool_.crew().take_left();
+    return task ? std::move(task) : loops_.take_left();
+  };
+  while (const Shared<TaskState> task = next()) {
     if (!task->claim_before_start(Ending::cancelled)) continue;
     deadlines_.cancel(task->timer);
     end_queued(*task, Ending::cancelled);
@@ -385,11 +430,14 @@ void Runtime::end_what_waits() {
 std::vector<Shared<TaskState>> Runtime::interrupt_what_runs() {
   const GILGuard guard;
   if (!guard.attached()) return {};
-  return pool_.interrupt_all();
+  std::vector<Shared<TaskState>> tasks = pool_.interrupt_all();
+  loops_.interrupt_running();
+  for (Shared<TaskState>& task : loops_.tasks()) tasks.push_back(std::move(task));
+  return tasks;
 }
 
 Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
-  if (PythonWorker::current() != nullptr) {
+  if (PythonWorker::current() != nullptr || AsyncLoop::current() != nullptr) {
     return Error{.code = Errc::unsupported,
                  .message = "shutdown() on a worker would wait for itself: call it elsewhere"};
   }
@@ -397,6 +445,7 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
   if (!phase_.compare_exchange_strong(running, Phase::stopping)) return not_initialized();
   const GILRelease released;
   pool_.crew().dismiss();
+  loops_.refuse();
   admission_.close();
   const Instant drain_until = deadline_after(options.drain);
   parallel_.close(drain_until);
@@ -405,12 +454,15 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
   Instant last = Instant::max();
   if (!drained && options.interrupt) last = deadline_after(options.grace);
   std::vector<Shared<TaskState>> left_running;
-  if (!drained && options.interrupt) left_running = interrupt_what_runs();
+  if (!drained && options.interrupt) {
+    loops_.cancel_all();
+    left_running = interrupt_what_runs();
+  }
   while (!drained && !wait_until_idle(std::min(last, SystemClock().now() + ask_again_after)) &&
          SystemClock().now() < last) {
     if (options.interrupt) left_running = interrupt_what_runs();
   }
-  const std::size_t left = pool_.join(last);
+  const std::size_t left = pool_.join(last) + loops_.join(deadline_after(options.grace));
   for (const Shared<TaskState>& task : left_running) {
     if (!task->claim(Ending::failed)) continue;
     task->fail({.code = Errc::stuck,
@@ -432,6 +484,7 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
 
 Stats Runtime::statistics() {
   Stats stats = pool_.statistics();
+  loops_.add_to(stats);
   if (!is_running()) stats.workers = 0;
   stats.cancelled += cancelled_in_queue_.load();
   stats.timed_out += timed_out_in_queue_.load();

@@ -17,6 +17,7 @@
 #include "executors/python/execution_mode.h"
 #include "executors/python/interpreter.h"
 #include "executors/python/parallel.h"
+#include "executors/python/loop_pool.h"
 #include "executors/python/python_executor.h"
 #include "executors/python/worker_pool.h"
 #include "framework/doorbell.h"
@@ -45,6 +46,8 @@ class Runtime final : private WorkerObserver {
   void submit(Shared<TaskState> task, const SubmitOptions& options);
   // One that is not a submission of its own: it is never rejected for a full queue.
   void enqueue(Shared<TaskState> task);
+  // One that turned out to be no coroutine.
+  void pass_to_workers(Shared<TaskState> task);
   // False: its outcome stands already.
   [[nodiscard]] bool cancel(TaskState& task);
 
@@ -65,10 +68,13 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] bool admit(TaskState& task, const SubmitOptions& options);
   [[nodiscard]] bool drop_oldest();
   [[nodiscard]] bool start_timer(const Shared<TaskState>& task, Duration timeout);
+  [[nodiscard]] bool push(Shared<TaskState>& task);
   void reject(TaskState& task, Error error);
   void time_out(TaskState& task, Duration timeout);
   void end_queued(TaskState& task, Ending ending);
   void interrupt_until_it_ends(Shared<TaskState> task, int asked);
+  void end_coroutine(AsyncLoop& loop, Shared<TaskState> task, int asked);
+  void end_running(Shared<TaskState> task);
   [[nodiscard]] bool wait_until_idle(Instant deadline);
   void end_what_waits();
   [[nodiscard]] std::vector<Shared<TaskState>> interrupt_what_runs();
@@ -80,6 +86,7 @@ class Runtime final : private WorkerObserver {
   PythonExecutor::Config config_;
   Admission admission_;
   WorkerPool pool_{*this};
+  LoopPool loops_{*this};
   Deadlines deadlines_;
   Deadlines interruptions_;  // May wait for the GIL, which no deadline should.
   Doorbell idle_;

@@ -22,6 +22,8 @@ namespace unirun::python {
 // Tells tasks of one process apart; never used twice.
 enum class TaskId : std::uint64_t { none = 0 };
 
+class CoroutineTask;
+
 // How a task ended, as statistics count it.
 enum class Ending : std::uint8_t { executed, failed, cancelled, timed_out };
 
@@ -120,13 +122,14 @@ class TaskState {
     }
   }
 
-  TaskState* next = nullptr;  // In the queue where it stands.
-  TaskId id = TaskId::none;   // Set by submission, and the rest with it.
-  Instant submitted_at{};     // The epoch where nobody measures.
-  TimerId timer{};            // Of its deadline.
-  std::uint8_t priority = 1;  // 0 is the most urgent, 3 the least.
-  bool is_admitted = false;   // Has a place among those that are bounded.
-  bool is_bound = false;      // To one worker.
+  TaskState* next = nullptr;           // In the queue where it stands.
+  TaskId id = TaskId::none;            // Set by submission, and the rest with it.
+  Instant submitted_at{};              // The epoch where nobody measures.
+  TimerId timer{};                     // Of its deadline.
+  std::uint8_t priority = 1;           // 0 is the most urgent, 3 the least.
+  bool is_admitted = false;            // Has a place among those that are bounded.
+  bool is_bound = false;               // To one worker.
+  CoroutineTask* coroutine = nullptr;  // Of one that may run on a loop of asyncio's.
 
  protected:
   virtual ~TaskState() {

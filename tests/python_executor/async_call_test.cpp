@@ -1,0 +1,322 @@
+// E08: coroutines on loops of asyncio's, called from C++.
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+
+#include <thread>
+#include <vector>
+
+#include "executors/python/gil_guard.h"
+#include "framework/clock.h"
+#include "framework/event_loop.h"
+#include "framework/run_task.h"
+#include "tests/python_executor/async_scene.h"
+
+namespace unirun::python {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr const char* scene = R"(
+import asyncio, contextvars, functools, threading, time, types
+
+trace = contextvars.ContextVar("trace", default="none")
+events = []
+threads = set()
+
+async def echo(value): return value
+def plain(value): return [value, threading.get_native_id()]
+async def thread(): return threading.get_native_id()
+async def nap(seconds, value=None):
+    await asyncio.sleep(seconds)
+    return value
+async def fail(): raise ValueError("as asked")
+async def leave(): raise SystemExit(3)
+async def spawn_and_leave():
+    async def left(): raise SystemExit(4)
+    asyncio.create_task(left())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+async def is_alone(): return asyncio.all_tasks() == {asyncio.current_task()}
+async def named(): return asyncio.current_task().get_name(), asyncio.get_running_loop().is_running()
+async def wait_for_ever(name):
+    events.append(name + " began")
+    threads.add(threading.get_native_id())
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        events.append(name + " ended")
+async def swallow():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            events.append("swallowed")
+async def compute(): 
+    while True: pass
+async def in_a_thread(): return await asyncio.to_thread(threading.get_native_id)
+async def see_trace(): return trace.get()
+class Adder:
+    async def __call__(self, a, b): return a + b
+    @staticmethod
+    async def add(a, b): return a + b
+adder = Adder()
+partly = functools.partial(nap, 0)
+@types.coroutine
+def old_style():
+    yield from asyncio.sleep(0).__await__()
+    return 7
+async def deep(levels): return 0 if levels == 0 else 1 + await deep(levels - 1)
+async def socket_pair():
+    import socket
+    one, other = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=one)
+    other_reader, other_writer = await asyncio.open_connection(sock=other)
+    writer.write(b"ping")
+    got = await other_reader.readexactly(4)
+    for end in (writer, other_writer):
+        end.close()
+        await end.wait_closed()
+    return got
+async def called_from_a_thread():
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    threading.Thread(target=lambda: loop.call_soon_threadsafe(done.set_result, 5)).start()
+    return await done
+)";
+
+Result<Value> call(std::string_view function, Args args = {}, Kwargs kwargs = {}) {
+  return PythonExecutor::async_call("scene", function, std::move(args), std::move(kwargs)).get();
+}
+
+void wait_for(const std::string& expression) {
+  const Instant last = SystemClock().now() + patience;
+  while (Scene::value_of(expression) != Value(true)) {
+    REQUIRE(SystemClock().now() < last);
+    std::this_thread::sleep_for(1ms);
+  }
+}
+
+Duration processor_time() {
+  ::rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto of = [](const timeval& time) {
+    return std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_usec);
+  };
+  return of(usage.ru_utime) + of(usage.ru_stime);
+}
+
+}  // namespace
+
+TEST_CASE("A08: a coroutine function runs on a loop, and any other on a worker") {
+  const Scene running(scene);
+  CHECK(*call("echo", {Value(42)}) == Value(42));
+  CHECK(*call("nap", {0.001, "late"}) == Value("late"));
+  CHECK(*call("nap", {0.001}, {{"value", 5}}) == Value(5));
+  const auto loop = call("thread");
+  REQUIRE_MESSAGE(loop.ok(), text_of(loop));
+  CHECK(call("thread")->as_int64() == loop->as_int64());
+  const auto plain = call("plain", {1});
+  REQUIRE_MESSAGE(plain.ok(), text_of(plain));
+  CHECK(plain->as_array()[0] == Value(1));
+  CHECK(plain->as_array()[1] != *loop);
+  CHECK(call("named")->as_array()[1] == Value(true));
+}
+
+TEST_CASE("A08: whatever is a coroutine function for Python is one here") {
+  const Scene running(scene);
+  CHECK(*call("adder", {1, 2}) == Value(3));
+  CHECK(*call("Adder.add", {1, 2}) == Value(3));
+  CHECK(*call("partly", {"x"}) == Value("x"));
+  CHECK(*call("deep", {100}) == Value(100));
+}
+
+TEST_CASE(
+    "A08: a loop is asyncio's: threads, descriptors and calls from other threads work on it") {
+  const Scene running(scene);
+  const auto other = call("in_a_thread");
+  REQUIRE_MESSAGE(other.ok(), text_of(other));
+  CHECK(*other != *call("thread"));
+  const auto got = call("socket_pair");
+  REQUIRE_MESSAGE(got.ok(), text_of(got));
+  CHECK(*got == Value(Bytes{"ping"}));
+  CHECK(*call("called_from_a_thread") == Value(5));
+}
+
+TEST_CASE("A08: what goes wrong is the future's, and the loop lives on") {
+  const Scene running(scene);
+  const auto failed = call("fail");
+  REQUIRE_FALSE(failed.ok());
+  CHECK(failed.error().code == Errc::python_exception);
+  CHECK(failed.error().type == "builtins.ValueError");
+  CHECK(failed.error().traceback.find("in fail") != std::string::npos);
+  CHECK(call("leave").error().type == "builtins.SystemExit");
+  CHECK(call("spawn_and_leave").ok());
+  CHECK(code_of(call("echo")) == Errc::python_exception);  // Its argument is missing.
+  CHECK(code_of(call("nothing")) == Errc::unknown_function);
+  CHECK(code_of(PythonExecutor::async_call("no_such_module", "f").get()) == Errc::import_failed);
+  CHECK(code_of(PythonExecutor::async_call("scene", "a b").get()) == Errc::import_failed);
+  CHECK(code_of(call("events")) == Errc::not_callable);
+  CHECK(*call("echo", {1}) == Value(1));
+}
+
+TEST_CASE("A08: without an executor the future says so") {
+  CHECK(code_of(PythonExecutor::async_call("scene", "echo", {1}).get()) == Errc::not_initialized);
+}
+
+TEST_CASE("A08: ten thousand coroutines sleep at once") {
+  const Scene running(scene, {.num_workers = 1, .queue_size = 0});
+  std::vector<future<Value>> futures;
+  for (int n = 0; n < 10000; ++n)
+    futures.push_back(PythonExecutor::async_call("scene", "nap", {0.01, n}));
+  for (int n = 0; n < 10000; ++n) CHECK(*futures[static_cast<std::size_t>(n)].get() == Value(n));
+}
+
+TEST_CASE("A08: four loops share neither timers nor tasks") {
+  const Scene running(scene, {.num_workers = 1, .num_loops = 4});
+  std::vector<future<Value>> waiting;  // One for each loop, which has something to do then.
+  for (int n = 0; n < 4; ++n)
+    waiting.push_back(PythonExecutor::async_call("scene", "wait_for_ever", {std::to_string(n)}));
+  wait_for("len(threads) == 4");
+  std::vector<future<Value>> naps;
+  for (int n = 0; n < 24 * 4; ++n)
+    naps.push_back(PythonExecutor::async_call("scene", "nap", {0.05, n}));
+  for (int n = 0; n < 24 * 4; ++n) CHECK(*naps[static_cast<std::size_t>(n)].get() == Value(n));
+  for (auto& one : waiting) CHECK(one.cancel());
+}
+
+TEST_CASE("A08: an idle loop uses no processor time") {
+  const Scene running(scene);
+  CHECK(*call("echo", {1}) == Value(1));
+  const Duration before = processor_time();
+  std::this_thread::sleep_for(5s);
+  CHECK(processor_time() - before < 50ms);
+}
+
+TEST_CASE("A08: outcomes come on the loop of C++ that asks for them") {
+  const Scene running(scene);
+  const SystemClock clock;
+  EventLoop loop(clock);
+  const auto echo = [](int n) { return PythonExecutor::async_call("scene", "echo", {n}); };
+  const auto ask = [echo]() -> Task<std::int64_t> {
+    std::int64_t sum = 0;
+    for (int n = 0; n < 100; ++n) {
+      const Result<Value> got = co_await echo(n);
+      CHECK(EventLoop::current() != nullptr);
+      if (got.ok()) sum += got->as_int64();
+    }
+    co_return sum;
+  };
+  CHECK(run_task(loop, ask()) == 4950);
+}
+
+TEST_CASE("A08: a coroutine sees the context variables of the Python code that calls it") {
+  const Scene running(scene);
+  auto asked = PythonExecutor::submit([]() -> Result<void> {
+    const Reference module = Reference::steal(PyImport_ImportModule("scene"));
+    const Reference trace = Reference::steal(PyObject_GetAttrString(module.get(), "trace"));
+    const Reference value = Reference::steal(PyUnicode_FromString("abc"));
+    const Reference token = Reference::steal(PyContextVar_Set(trace.get(), value.get()));
+    auto seen = PythonExecutor::async_call("scene", "see_trace").get();
+    if (!seen.ok()) return seen.error();
+    CHECK(*seen == Value("abc"));
+    PyContextVar_Reset(trace.get(), token.get());
+    return {};
+  });
+  const auto done = asked.get();
+  CHECK_MESSAGE(done.ok(), text_of(done));
+  CHECK(*call("see_trace") == Value("none"));
+}
+
+TEST_CASE("A08: a cancelled future is settled at once, and the coroutine's finally runs") {
+  const Scene running(scene);
+  auto waiting = PythonExecutor::async_call("scene", "wait_for_ever", {"one"});
+  wait_for("'one began' in events");
+  CHECK(waiting.cancel());
+  CHECK_FALSE(waiting.cancel());
+  CHECK(code_of(waiting.get()) == Errc::cancelled);
+  wait_for("'one ended' in events");
+}
+
+TEST_CASE("A08: a token cancels a coroutine") {
+  const Scene running(scene);
+  CancellationSource source;
+  auto waiting =
+      PythonExecutor::async_call("scene", "wait_for_ever", {"one"}, {}, {.token = source.token()});
+  wait_for("'one began' in events");
+  source.request_cancellation();
+  CHECK(code_of(waiting.get()) == Errc::cancelled);
+  wait_for("'one ended' in events");
+  auto late = PythonExecutor::async_call("scene", "echo", {1}, {}, {.token = source.token()});
+  CHECK(code_of(late.get()) == Errc::cancelled);
+}
+
+TEST_CASE("A08: at its deadline a coroutine is cancelled, also one that holds its loop up") {
+  const Scene running(scene);
+  auto waiting =
+      PythonExecutor::async_call("scene", "wait_for_ever", {"one"}, {}, {.timeout = 20ms});
+  CHECK(code_of(waiting.get()) == Errc::timeout);
+  wait_for("'one began' not in events or 'one ended' in events");
+  auto computing = PythonExecutor::async_call("scene", "compute", {}, {}, {.timeout = 20ms});
+  CHECK(code_of(computing.get()) == Errc::timeout);
+  CHECK(*call("echo", {2}) == Value(2));  // The loop is free again, or another was begun.
+}
+
+TEST_CASE("A08: a shutdown cancels coroutines, awaits their finally and settles every future") {
+  const Scene running(scene);
+  std::vector<future<Value>> waiting;
+  for (int n = 0; n < 10; ++n)
+    waiting.push_back(PythonExecutor::async_call("scene", "wait_for_ever", {std::to_string(n)}));
+  wait_for("len(events) == 10");
+  auto computing = PythonExecutor::async_call("scene", "nap", {1000});
+  REQUIRE(PythonExecutor::shutdown({.drain = 0s}).ok());
+  for (auto& outcome : waiting) {
+    REQUIRE(outcome.is_ready());
+    CHECK(code_of(outcome.get()) == Errc::cancelled);
+  }
+  CHECK(code_of(computing.get()) == Errc::cancelled);
+  const Stats stats = PythonExecutor::get_stats();
+  CHECK(stats.running + stats.tasks_queued == 0);
+  const GILGuard guard;
+  const Reference events =
+      Reference::steal(PyRun_String("len(__import__('sys').modules['scene'].events)", Py_eval_input,
+                                    PyEval_GetBuiltins(), PyEval_GetBuiltins()));
+  REQUIRE(events);
+  CHECK(PyLong_AsLong(events.get()) == 20);
+}
+
+TEST_CASE(
+    "A08: a shutdown gives up a coroutine that will not be cancelled, and settles its future") {
+  const Scene running(scene);
+  auto stubborn = PythonExecutor::async_call("scene", "swallow");
+  CHECK(*call("echo", {1}) == Value(1));
+  const auto ended = PythonExecutor::shutdown({.drain = 0s, .grace = 200ms});
+  CHECK(code_of(ended) == Errc::stuck);
+  REQUIRE(stubborn.is_ready());
+  CHECK(code_of(stubborn.get()) == Errc::stuck);
+}
+
+TEST_CASE("A08: a million calls leave nothing behind, and the numbers add up") {
+  const Scene running(scene, {.num_workers = 1, .queue_size = 0});
+  constexpr int rounds = 100;
+  constexpr int calls = 10000;
+  for (int round = 0; round < rounds; ++round) {
+    std::vector<future<Value>> futures;
+    futures.reserve(calls);
+    for (int n = 0; n < calls; ++n)
+      futures.push_back(PythonExecutor::async_call("scene", "echo", {n}));
+    for (auto& outcome : futures) REQUIRE(outcome.get().ok());
+  }
+  const Stats stats = PythonExecutor::get_stats();
+  CHECK(stats.tasks_executed >= std::uint64_t{rounds} * calls);
+  CHECK(stats.submitted == stats.tasks_executed + stats.tasks_failed + stats.cancelled +
+                               stats.timed_out + stats.rejected + stats.running +
+                               stats.tasks_queued);
+  CHECK(*call("is_alone") == Value(true));
+}
+
+}  // namespace unirun::python
