@@ -47,10 +47,14 @@ Result<Value> value_of(PyObject* returned) {
 
 }  // namespace
 
-AsyncCall::AsyncCall(CallSpec call)
-    : CoroutineTask(static_cast<TaskState&>(*this)), call_(std::move(call)) {
-  if (PythonThread::attached_state() == nullptr) return;
-  context_ = Ref::steal(PyContext_CopyCurrent());
+AsyncCall::AsyncCall(CallSpec call, Ref context)
+    : CoroutineTask(static_cast<TaskState&>(*this)),
+      call_(std::move(call)),
+      context_(std::move(context)) {}
+
+Ref AsyncCall::context_of_caller() {
+  if (PythonThread::attached_state() == nullptr) return {};
+  return Ref::steal(PyContext_CopyCurrent());
 }
 
 void AsyncCall::cancel_with(const CancellationToken& token) {

@@ -16,9 +16,10 @@ namespace unirun::python {
 
 class AsyncCall final : public Outcome<Value>, private CoroutineTask {
  public:
-  // A coroutine runs in the context (as contextvars has it) of the Python code that calls, if any
-  // does.
-  explicit AsyncCall(CallSpec call);
+  // A coroutine runs in that context, as contextvars has it; of nothing: of the loop's.
+  AsyncCall(CallSpec call, Ref context);
+  // A copy of that of the Python code that calls; nothing where none does. Thread: any.
+  [[nodiscard]] static Ref context_of_caller();
 
   // Has it end as soon as that is cancelled. Thread: the one that made it, once.
   void cancel_with(const CancellationToken& token);

@@ -8,6 +8,7 @@
 
 #include "executors/python/async_call.h"
 #include "executors/python/function_cache.h"
+#include "executors/python/gather.h"
 #include "executors/python/interpreter.h"
 #include "executors/python/invocation.h"
 #include "executors/python/runtime.h"
@@ -80,9 +81,14 @@ Result<Value> PythonExecutor::call(std::string_view module, std::string_view fun
 future<Value> PythonExecutor::async_call(std::string_view module, std::string_view function,
                                          Args args, Kwargs kwargs, const CallOptions& options) {
   auto* const call = new AsyncCall(
-      CallSpec{std::string(module), std::string(function), std::move(args), std::move(kwargs)});
+      CallSpec{std::string(module), std::string(function), std::move(args), std::move(kwargs)},
+      AsyncCall::context_of_caller());
   future<Value> outcome{Shared<Outcome<Value>>(call)};
-  if (auto wrong = FunctionCache::check(module, function)) {
+  auto wrong = FunctionCache::check(module, function);
+  if (!wrong && options.token.is_cancellation_requested())
+    wrong =
+        Error{.code = Errc::cancelled, .message = "cancelled by its token before it was called"};
+  if (wrong) {
     if (call->claim(Ending::failed)) call->fail(*std::move(wrong));
     return outcome;
   }
@@ -91,6 +97,11 @@ future<Value> PythonExecutor::async_call(std::string_view module, std::string_vi
                         {.timeout = options.timeout, .priority = options.priority});
   call->cancel_with(options.token);
   return outcome;
+}
+
+future<std::vector<Result<Value>>> PythonExecutor::gather(std::span<const CallSpec> calls,
+                                                          const GatherOptions& options) {
+  return Gather::start(calls, options);
 }
 
 bool PythonExecutor::interrupt(TaskId task) { return Runtime::get().interrupt(task); }

@@ -22,6 +22,7 @@
 #include "executors/python/execution_mode.h"
 #include "executors/python/function_table.h"
 #include "executors/python/future.h"
+#include "executors/python/gather_options.h"
 #include "executors/python/statistics.h"
 #include "executors/python/typed_value.h"
 
@@ -152,6 +153,11 @@ class PythonExecutor {
   static future<Value> async_call(std::string_view module, std::string_view function,
                                   Args args = {}, Kwargs kwargs = {},
                                   const CallOptions& options = {});
+
+  // Many of them: every outcome, in the order of the calls. At the deadline, and with `fail_fast`
+  // at the first error, the rest is cancelled, and awaited for up to 5 s.
+  static future<std::vector<Result<Value>>> gather(std::span<const CallSpec> calls,
+                                                   const GatherOptions& options = {});
 
   // Raises Interrupted in the task's Python code. False: it does not run (any more, or yet).
   static bool interrupt(TaskId task);

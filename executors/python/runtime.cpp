@@ -343,6 +343,31 @@ bool Runtime::cancel(TaskState& task) {
   return true;
 }
 
+void Runtime::ask_to_end(TaskState* asked) {
+  asked->add_owner();
+  const Shared<TaskState> task(asked);
+  if (task->claim_before_start(Ending::cancelled)) {
+    deadlines_.cancel(task->timer);
+    end_queued(*task, Ending::cancelled);
+    task->fail({.code = Errc::cancelled, .message = "cancelled before it began"});
+    return;
+  }
+  if (AsyncLoop* const loop = task->coroutine != nullptr ? task->coroutine->loop() : nullptr) {
+    loop->cancel(task);
+    return;
+  }
+  const auto interrupt = [this, task] {
+    const GILGuard guard;
+    if (guard.attached()) static_cast<void>(pool_.interrupt(*task));
+  };
+  static_cast<void>(interruptions_.start(SystemClock().now(), interrupt));
+}
+
+TimerId Runtime::call_later(Duration delay, std::function<void()> function) {
+  const auto timer = deadlines_.start(deadline_after(delay), std::move(function));
+  return timer.ok() ? *timer : TimerId::none;
+}
+
 // Its outcome stands, and its code has to follow.
 void Runtime::end_running(Shared<TaskState> task) {
   AsyncLoop* const loop = task->coroutine != nullptr ? task->coroutine->loop() : nullptr;

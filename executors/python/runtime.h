@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <functional>
 #include <vector>
 
 #include "executors/python/admission.h"
@@ -48,6 +49,12 @@ class Runtime final : private WorkerObserver {
   void enqueue(Shared<TaskState> task);
   // One that turned out to be no coroutine.
   void pass_to_workers(Shared<TaskState> task);
+  // Has its code end, and settles it when that has; at once where it has not begun.
+  void ask_to_end(TaskState* task);
+  // Calls `function`, which must not throw nor wait, unless it is cancelled or the executor shut
+  // down before; none where no thread can be had.
+  [[nodiscard]] TimerId call_later(Duration delay, std::function<void()> function);
+  void cancel_call(TimerId call) { deadlines_.cancel(call); }
   // False: its outcome stands already.
   [[nodiscard]] bool cancel(TaskState& task);
 
