@@ -364,6 +364,7 @@ void Runtime::ask_to_end(TaskState* asked) {
 }
 
 TimerId Runtime::call_later(Duration delay, std::function<void()> function) {
+  if (!is_running()) return TimerId::none;
   const auto timer = deadlines_.start(deadline_after(delay), std::move(function));
   return timer.ok() ? *timer : TimerId::none;
 }

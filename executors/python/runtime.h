@@ -52,7 +52,7 @@ class Runtime final : private WorkerObserver {
   // Has its code end, and settles it when that has; at once where it has not begun.
   void ask_to_end(TaskState* task);
   // Calls `function`, which must not throw nor wait, unless it is cancelled or the executor shut
-  // down before; none where no thread can be had.
+  // down before; none where it does not run.
   [[nodiscard]] TimerId call_later(Duration delay, std::function<void()> function);
   void cancel_call(TimerId call) { deadlines_.cancel(call); }
   // False: its outcome stands already.
