@@ -81,7 +81,11 @@ Result<Reference> AsyncCall::make() noexcept {
   return made;
 }
 
-PyObject* AsyncCall::context() noexcept { return context_ ? context_.get() : nullptr; }
+Reference AsyncCall::context() noexcept {
+  Reference copy = context_ ? Reference::steal(PyContext_Copy(context_.get())) : Reference();
+  PyErr_Clear();
+  return copy;
+}
 
 void AsyncCall::settle_as(Ending ending, Result<Value> outcome) noexcept {
   if (claim(ending)) settle(std::move(outcome));
@@ -100,7 +104,10 @@ void AsyncCall::end(PyObject* value, CoroutineEnd how) noexcept {
 
 void AsyncCall::run() noexcept {
   const Ref function = std::exchange(*function_, {});
+  const Reference own = context();
+  const bool has_entered = own && PyContext_Enter(own.get()) == 0;
   const auto returned = call_object(function.get(), call_.args, call_.kwargs);
+  if (has_entered) PyContext_Exit(own.get());
   call_ = {};
   context_ = {};
   Result<Value> outcome = returned.ok() ? value_of(returned->get()) : returned.error();

@@ -16,7 +16,7 @@ namespace unirun::python {
 
 class AsyncCall final : public Outcome<Value>, private CoroutineTask {
  public:
-  // A coroutine runs in that context, as contextvars has it; of nothing: of the loop's.
+  // It runs in a copy of that context, as contextvars has it; of nothing: of the thread's.
   AsyncCall(CallSpec call, Ref context);
   // A copy of that of the Python code that calls; nothing where none does. Thread: any.
   [[nodiscard]] static Ref context_of_caller();
@@ -30,7 +30,7 @@ class AsyncCall final : public Outcome<Value>, private CoroutineTask {
  private:
   [[nodiscard]] bool belongs_on_loop(Shared<TaskState>& task) noexcept override;
   [[nodiscard]] Result<Reference> make() noexcept override;
-  [[nodiscard]] PyObject* context() noexcept override;
+  [[nodiscard]] Reference context() noexcept override;
   void end(PyObject* value, CoroutineEnd how) noexcept override;
   void settle_as(Ending ending, Result<Value> outcome) noexcept;
 

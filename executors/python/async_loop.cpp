@@ -75,6 +75,7 @@ bool AsyncLoop::join(Instant deadline) {
 }
 
 void AsyncLoop::abandon() {
+  abandoned_ = true;
   dismiss();
   if (thread_) thread_->detach();
   thread_.reset();
@@ -204,8 +205,8 @@ void AsyncLoop::settle_what_is_left() {
     CoroutineTask& task = *first_;
     task.driver_->task = nullptr;
     if (task.state_.claim(Ending::failed)) {
-      task.state_.fail({.code = Errc::loop_stopped,
-                        .message = "its loop ended, and the coroutine did not end with it"});
+      task.state_.fail({.code = Errc::stuck,
+                        .message = "it went on after it was cancelled, and its loop was ended"});
     }
     count_end(task);
   }
@@ -293,7 +294,8 @@ Result<void> AsyncLoop::start_coroutine(CoroutineTask& task) {
   // Its first step may be its last, and the task be gone then.
   task.state_.add_owner();
   const Shared<TaskState> kept(&task.state_);
-  Reference asyncio_task = asyncio_.start(driver.get(), task.context());
+  const Reference context = task.context();
+  Reference asyncio_task = asyncio_.start(driver.get(), context.get());
   if (asyncio_task) {
     if (task.driver_ != nullptr) task.asyncio_task_ = asyncio_task.release();
     return {};

@@ -52,9 +52,10 @@ class AsyncLoop final : private Asyncio::Client {
   void dismiss();
   // True once its thread has ended, false at `deadline`.
   [[nodiscard]] bool join(Instant deadline);
-  [[nodiscard]] bool has_ended() const { return ended_.load(); }
-  // It is given up: its thread ends when the code that holds it up does. The loop outlives that.
+  // It is given up: its thread ends when the code that holds it up does, if ever, and the loop is
+  // to outlive that.
   void abandon();
+  [[nodiscard]] bool is_abandoned() const { return abandoned_; }
 
   // ---- For all ----
 
@@ -137,6 +138,7 @@ class AsyncLoop final : private Asyncio::Client {
   Error failure_;  // Why there is no asyncio.
 
   std::optional<ServiceThread> thread_;
+  bool abandoned_ = false;
   std::atomic<bool> dismissed_{false};
   std::atomic<bool> ended_{false};
   Doorbell end_;

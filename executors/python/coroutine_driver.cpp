@@ -108,6 +108,11 @@ PyObject* get_attribute(PyObject* self, PyObject* name) {
   return PyObject_GetAttr(driver_of(self).coroutine, name);
 }
 
+// Asked for by every task, so not by way of an AttributeError.
+PyObject* get_name(PyObject* self, void* name) {
+  return PyObject_GetAttrString(driver_of(self).coroutine, static_cast<const char*>(name));
+}
+
 int traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(driver_of(self).coroutine);
@@ -135,12 +140,21 @@ std::array<PyMethodDef, 5> methods{{
     {nullptr, nullptr, 0, nullptr},
 }};
 
-std::array<PyType_Slot, 10> slots{{
+char short_name[] = "__name__";
+char long_name[] = "__qualname__";
+std::array<PyGetSetDef, 3> names{{
+    {short_name, get_name, nullptr, nullptr, short_name},
+    {long_name, get_name, nullptr, nullptr, long_name},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+}};
+
+std::array<PyType_Slot, 11> slots{{
     {Py_tp_dealloc, slot(dealloc)},
     {Py_tp_traverse, slot(traverse)},
     {Py_tp_clear, slot(clear)},
     {Py_tp_getattro, slot(get_attribute)},
     {Py_tp_methods, methods.data()},
+    {Py_tp_getset, names.data()},
     {Py_tp_iter, slot(itself)},
     {Py_tp_iternext, slot(next)},
     {Py_am_await, slot(itself)},

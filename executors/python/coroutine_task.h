@@ -43,8 +43,8 @@ class CoroutineTask {
   [[nodiscard]] virtual bool belongs_on_loop(Shared<TaskState>& task) noexcept = 0;
   // The coroutine, or another awaitable.
   [[nodiscard]] virtual Result<Reference> make() noexcept = 0;
-  // The context to run in; null: a copy of the loop's.
-  [[nodiscard]] virtual PyObject* context() noexcept { return nullptr; }
+  // The context to run in, its own; nothing: a copy of the loop's.
+  [[nodiscard]] virtual Reference context() noexcept { return {}; }
   // What it returned; null: its exception is set, which this takes. Claims, and settles.
   virtual void end(PyObject* value, CoroutineEnd how) noexcept = 0;
 

@@ -7,11 +7,11 @@ namespace unirun::python {
 
 // ---- Beginning and end ----
 
-// Who has not ended of those before is kept for ever.
+// Of those before, who was given up is kept for ever.
 void LoopPool::open(Options options) {
   const std::lock_guard lock(mutex_);
   for (auto& loop : loops_) {
-    if (!loop->has_ended()) static_cast<void>(loop.release());
+    if (loop->is_abandoned()) static_cast<void>(loop.release());
   }
   loops_.clear();
   options_ = options;

@@ -12,6 +12,7 @@
 #include "executors/python/interpreter.h"
 #include "executors/python/invocation.h"
 #include "executors/python/runtime.h"
+#include "executors/python/stream_state.h"
 
 namespace unirun::python {
 namespace {
@@ -102,6 +103,13 @@ future<Value> PythonExecutor::async_call(std::string_view module, std::string_vi
 future<std::vector<Result<Value>>> PythonExecutor::gather(std::span<const CallSpec> calls,
                                                           const GatherOptions& options) {
   return Gather::start(calls, options);
+}
+
+Stream PythonExecutor::stream(std::string_view module, std::string_view function, Args args,
+                              Kwargs kwargs, const StreamOptions& options) {
+  auto state = std::make_shared<StreamState>(options);
+  state->start({std::string(module), std::string(function), std::move(args), std::move(kwargs)});
+  return Stream(std::move(state));
 }
 
 bool PythonExecutor::interrupt(TaskId task) { return Runtime::get().interrupt(task); }

@@ -24,6 +24,7 @@
 #include "executors/python/future.h"
 #include "executors/python/gather_options.h"
 #include "executors/python/statistics.h"
+#include "executors/python/stream.h"
 #include "executors/python/typed_value.h"
 
 namespace unirun::python {
@@ -63,9 +64,8 @@ class PythonExecutor {
     ExecutionMode mode = ExecutionMode::automatic;  // What cannot be had is refused: `unsupported`.
     bool allow_unsafe_subinterpreters = false;      // Before 3.14: see execution_mode().
     std::string worker_program{};                   // Of worker processes; empty: looked for.
-    std::vector<int> pin{};  // CPUs: worker n stays on pin[n % size].
-    std::uint32_t num_loops =
-        1;  // Threads for coroutines, each an asyncio loop; begun when needed.
+    // Threads for coroutines, each with a loop of asyncio's; begun when needed.
+    std::uint32_t num_loops = 1;
   };
 
   struct ShutdownOptions {
@@ -158,6 +158,10 @@ class PythonExecutor {
   // at the first error, the rest is cancelled, and awaited for up to 5 s.
   static future<std::vector<Result<Value>>> gather(std::span<const CallSpec> calls,
                                                    const GatherOptions& options = {});
+
+  // What a generator, or whatever can be iterated, gives, item by item, as a reader asks for it.
+  static Stream stream(std::string_view module, std::string_view function, Args args = {},
+                       Kwargs kwargs = {}, const StreamOptions& options = {});
 
   // Raises Interrupted in the task's Python code. False: it does not run (any more, or yet).
   static bool interrupt(TaskId task);

@@ -9,16 +9,16 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "executors/python/admission.h"
 #include "executors/python/deadlines.h"
 #include "executors/python/execution_mode.h"
 #include "executors/python/interpreter.h"
-#include "executors/python/parallel.h"
 #include "executors/python/loop_pool.h"
+#include "executors/python/parallel.h"
 #include "executors/python/python_executor.h"
 #include "executors/python/worker_pool.h"
 #include "framework/doorbell.h"

@@ -60,6 +60,7 @@ async def compute():
     while True: pass
 async def in_a_thread(): return await asyncio.to_thread(threading.get_native_id)
 async def see_trace(): return trace.get()
+def see_trace_too(): return trace.get()
 class Adder:
     async def __call__(self, a, b): return a + b
     @staticmethod
@@ -224,12 +225,16 @@ TEST_CASE("A08: a coroutine sees the context variables of the Python code that c
     auto seen = PythonExecutor::async_call("scene", "see_trace").get();
     if (!seen.ok()) return seen.error();
     CHECK(*seen == Value("abc"));
+    seen = PythonExecutor::async_call("scene", "see_trace_too").get();
+    if (!seen.ok()) return seen.error();
+    CHECK(*seen == Value("abc"));
     PyContextVar_Reset(trace.get(), token.get());
     return {};
   });
   const auto done = asked.get();
   CHECK_MESSAGE(done.ok(), text_of(done));
   CHECK(*call("see_trace") == Value("none"));
+  CHECK(*call("see_trace_too") == Value("none"));
 }
 
 TEST_CASE("A08: a cancelled future is settled at once, and the coroutine's finally runs") {
