@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "executors/python/task_state.h"
 #include "executors/python/value.h"
 #include "framework/cancellation.h"
 #include "framework/time.h"
@@ -54,9 +55,10 @@ struct CallSpec {
 };
 
 struct CallOptions {
-  std::optional<Duration> timeout{};  // From the call on, the time in the queue included.
-  std::uint8_t priority = 1;          // 0 is the most urgent, 3 the least; more is 3.
-  CancellationToken token{};          // Has it not begin, or its code interrupted.
+  std::optional<Duration> timeout{};    // From the call on, the time in the queue included.
+  ContextId context = ContextId::none;  // Where; none: on any worker. async_call() refuses it.
+  std::uint8_t priority = 1;            // 0 is the most urgent, 3 the least; more is 3.
+  CancellationToken token{};            // Has it not begin, or its code interrupted.
 };
 
 }  // namespace unirun::python

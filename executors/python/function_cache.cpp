@@ -158,9 +158,7 @@ Result<Reference> FunctionCache::look_up(const Names& names, PyObject* main) {
                   : named(main, name.get());
     if (!found) return error_of_attribute();
   }
-  if (PyCallable_Check(found.get()) != 0) return found;
-  PyErr_Format(PyExc_TypeError, "'%.200s' object is not callable", Py_TYPE(found.get())->tp_name);
-  return error_as(Errc::not_callable);
+  return found;
 }
 
 Result<Reference> FunctionCache::find(std::string_view module, std::string_view function,

@@ -40,7 +40,7 @@ class FunctionCache {
 
   // The function, importing the module where it is not. With `main`, which is a dict, "__main__" is
   // what stands in there. Errors: import_failed of the module; unknown_function, it has no such
-  // attribute; not_callable; python_exception, an attribute that raises. REQUIRES: check().
+  // attribute; python_exception, an attribute that raises. REQUIRES: check().
   [[nodiscard]] Result<Reference> find(std::string_view module, std::string_view function,
                                        PyObject* main = nullptr);
 

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "executors/python/context_state.h"
 #include "executors/python/conversion.h"
 #include "executors/python/exception_text.h"
 #include "executors/python/function_cache.h"
@@ -71,9 +72,19 @@ class Arguments {
   Reference names_;
 };
 
+Error error_as(Errc code) {
+  Error error = error_of_exception();
+  if (error.code == Errc::python_exception) error.code = code;
+  return error;
+}
+
 }  // namespace
 
 Result<Reference> call_object(PyObject* callable, const Args& args, const Kwargs& kwargs) {
+  if (PyCallable_Check(callable) == 0) {
+    PyErr_Format(PyExc_TypeError, "'%.200s' object is not callable", Py_TYPE(callable)->tp_name);
+    return error_as(Errc::not_callable);
+  }
   Arguments arguments(args, kwargs);
   if (auto converted = arguments.convert(args, kwargs); !converted.ok()) return converted.error();
   Reference returned = Reference::steal(arguments.call(callable));
@@ -81,20 +92,55 @@ Result<Reference> call_object(PyObject* callable, const Args& args, const Kwargs
   return returned;
 }
 
-Result<Reference> find_function(const CallSpec& call, PyObject* main) {
+Result<Reference> find_function(const CallSpec& call) {
   FunctionCache* const functions = FunctionCache::current();
   if (functions == nullptr) return error_of_exception();
-  return functions->find(call.module, call.function, main);
+  const ContextState* const context = ContextState::current();
+  return functions->find(call.module, call.function,
+                         context != nullptr ? context->names() : nullptr);
 }
 
 Result<Value> invoke(const CallSpec& call, Returned returned_as) {
   const auto function = find_function(call);
   if (!function.ok()) return function.error();
-  const auto returned = call_object(function->get(), call.args, call.kwargs);
+  return call_for_value(function->get(), call.args, call.kwargs, returned_as);
+}
+
+Result<Value> call_for_value(PyObject* callable, const Args& args, const Kwargs& kwargs,
+                             Returned returned_as) {
+  const auto returned = call_object(callable, args, kwargs);
   if (!returned.ok()) return returned.error();
   auto value = to_value(returned->get(), {.others_as_refs = returned_as == Returned::any});
   if (value.ok()) return value;
   return error_in("what it returned", value.error());
+}
+
+Result<Reference> attribute_of(const Ref& object, const std::string& name) {
+  if (!object) return Error{.code = Errc::conversion, .message = "a Ref of nothing"};
+  PyObject* const here = object.get();
+  if (here == nullptr) {
+    return Error{.code = Errc::wrong_interpreter,
+                 .message = fmt::format("the object belongs to interpreter {}: only a context "
+                                        "there can use it",
+                                        object.interpreter_id())};
+  }
+  const auto text = to_python(Value(name));
+  if (!text.ok()) return error_in("the name of an attribute", text.error());
+  Reference found = Reference::steal(PyObject_GetAttr(here, text->get()));
+  if (found) return found;
+  return PyErr_ExceptionMatches(PyExc_AttributeError) != 0 ? error_as(Errc::unknown_function)
+                                                           : error_of_exception();
+}
+
+Result<void> reload_module(const std::string& name) {
+  const Reference text = Reference::steal(PyUnicode_FromString(name.c_str()));
+  if (!text) return error_of_exception();
+  Reference module = Reference::steal(PyImport_GetModule(text.get()));
+  PyErr_Clear();
+  module =
+      Reference::steal(module ? PyImport_ReloadModule(module.get()) : PyImport_Import(text.get()));
+  if (!module) return error_as(Errc::import_failed);
+  return {};
 }
 
 }  // namespace unirun::python

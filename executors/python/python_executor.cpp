@@ -3,10 +3,14 @@
 #include "executors/python/python.h"
 // Python.h first.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 
 #include "executors/python/async_call.h"
+#include "executors/python/blocking_call.h"
+#include "executors/python/context_state.h"
 #include "executors/python/function_cache.h"
 #include "executors/python/gather.h"
 #include "executors/python/interpreter.h"
@@ -19,11 +23,6 @@ namespace {
 
 int code_of(const Result<void>& result) {
   return result.ok() ? 0 : static_cast<int>(result.error().code);
-}
-
-Error would_block_the_loop() {
-  return {.code = Errc::unsupported,
-          .message = "call() would block this event loop's thread: use async_call()"};
 }
 
 }  // namespace
@@ -70,13 +69,26 @@ future<PyObject*> PythonExecutor::submit(Ref callable, Ref args, Ref kwargs,
 Result<Value> PythonExecutor::call(std::string_view module, std::string_view function, Args args,
                                    Kwargs kwargs, const CallOptions& options) {
   if (auto wrong = FunctionCache::check(module, function)) return *std::move(wrong);
-  if (EventLoop::current() != nullptr) return would_block_the_loop();
   CallSpec spec{std::string(module), std::string(function), std::move(args), std::move(kwargs)};
-  auto outcome = submit([spec = std::move(spec)] { return invoke(spec); },
-                        {.timeout = options.timeout, .priority = options.priority});
-  const unirun::Registration cancellation =
-      options.token.on_cancel([&outcome] { outcome.cancel(); });
-  return outcome.get();
+  return call_and_wait(
+      "call", [spec = std::move(spec)] { return invoke(spec); }, options);
+}
+
+Result<Context> PythonExecutor::bind(BindOptions options) {
+  if (auto refused = refuse_on_loop("bind")) return *std::move(refused);
+  if (options.mode != ExecutionMode::automatic && options.mode != ExecutionMode::multi_executor) {
+    return Error{.code = Errc::unsupported,
+                 .message = fmt::format("bind: a context runs on a worker of the main interpreter "
+                                        "(multi_executor), not as {}",
+                                        to_string(options.mode))};
+  }
+  auto state = Runtime::get().add_context(std::move(options));
+  if (!state.ok()) return state.error();
+  Context context(*state);
+  auto opened = call_and_wait("bind", [] { return ContextState::current()->open(); },
+                              {.context = context.id()});
+  if (!opened.ok()) return opened.error();
+  return context;
 }
 
 future<Value> PythonExecutor::async_call(std::string_view module, std::string_view function,
@@ -86,6 +98,11 @@ future<Value> PythonExecutor::async_call(std::string_view module, std::string_vi
       AsyncCall::context_of_caller());
   future<Value> outcome{Shared<Outcome<Value>>(call)};
   auto wrong = FunctionCache::check(module, function);
+  if (!wrong && options.context != ContextId::none)
+    wrong = Error{.code = Errc::unsupported,
+                  .message =
+                      "async_call: coroutines run on the executor's own loops, not in a "
+                      "context: use Context::call(), or submit() with its id"};
   if (!wrong && options.token.is_cancellation_requested())
     wrong =
         Error{.code = Errc::cancelled, .message = "cancelled by its token before it was called"};

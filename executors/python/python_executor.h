@@ -18,7 +18,9 @@
 #include <utility>
 #include <vector>
 
+#include "executors/python/bind_options.h"
 #include "executors/python/call_spec.h"
+#include "executors/python/context.h"
 #include "executors/python/execution_mode.h"
 #include "executors/python/function_table.h"
 #include "executors/python/future.h"
@@ -37,8 +39,9 @@ enum class Overflow : std::uint8_t {
 };
 
 struct SubmitOptions {
-  std::optional<Duration> timeout{};  // From submission, the time in the queue included.
-  std::uint8_t priority = 1;          // 0 is the most urgent, 3 the least; more is 3.
+  std::optional<Duration> timeout{};    // From submission, the time in the queue included.
+  ContextId context = ContextId::none;  // On whose worker; none: on any.
+  std::uint8_t priority = 1;            // 0 is the most urgent, 3 the least; more is 3.
 };
 
 struct ParallelOptions {
@@ -130,6 +133,11 @@ class PythonExecutor {
     for (Function& function : functions) futures.push_back(submit(std::move(function), options));
     return futures;
   }
+
+  // A context: names of its own, on one worker for life, the one where fewest live. Waits until it
+  // is there. Errors: of its `preload`, with the traceback; unsupported on a loop's thread;
+  // not_initialized.
+  [[nodiscard]] static Result<Context> bind(BindOptions options = {});
 
   // Calls a Python function by name, on a worker, and waits for what it returns; on a worker others
   // are served meanwhile. What no Value can be comes as a Ref. Errors: unsupported, on a loop's

@@ -10,6 +10,7 @@
 #include <new>
 #include <utility>
 
+#include "executors/python/context_state.h"
 #include "executors/python/exception_text.h"
 #include "executors/python/gil_guard.h"
 #include "executors/python/graveyard.h"
@@ -73,6 +74,7 @@ void Runtime::forget_in_child() {
   runtime.pool_.forget();
   runtime.loops_.forget();
   runtime.parallel_.forget();
+  runtime.contexts_.forget();
   new (&runtime.admission_) Admission;
   new (&runtime.deadlines_) Deadlines;
   new (&runtime.interruptions_) Deadlines;
@@ -257,10 +259,14 @@ bool Runtime::start_timer(const Shared<TaskState>& task, Duration timeout) {
   return false;
 }
 
-// False: nobody takes it any more, and it has been rejected.
-bool Runtime::push(Shared<TaskState>& task) {
+bool Runtime::push(Shared<TaskState>& task, ContextId id) {
   Error error;
-  if (task->coroutine == nullptr) {
+  if (id != ContextId::none) {
+    const auto context = contexts_.find(id);
+    if (context != nullptr && context->push(task.get()))
+      return static_cast<void>(task.release()), true;
+    error = refusal(id);
+  } else if (task->coroutine == nullptr) {
     if (pool_.crew().push(task.get())) return static_cast<void>(task.release()), true;
     error = not_initialized();
   } else {
@@ -272,6 +278,19 @@ bool Runtime::push(Shared<TaskState>& task) {
   if (task->timer != TimerId::none) deadlines_.cancel(task->timer);
   reject(*task, std::move(error));
   return false;
+}
+
+// Of what a context does not take.
+Error Runtime::refusal(ContextId id) {
+  if (!is_running()) return not_initialized();
+  const auto context = contexts_.find(id);
+  if (context != nullptr && context->is_lost()) return context->loss();
+  const std::string name =
+      context != nullptr ? context->name() : fmt::format("{}", static_cast<std::uint64_t>(id));
+  return {.code = Errc::unsupported,
+          .message = fmt::format("context {} is closed, or its executor was shut down: bind() "
+                                 "gives another",
+                                 name)};
 }
 
 void Runtime::submit(Shared<TaskState> task, const SubmitOptions& options) {
@@ -286,7 +305,7 @@ void Runtime::submit(Shared<TaskState> task, const SubmitOptions& options) {
   if (admission_.size() < long_queue || static_cast<std::uint64_t>(task->id) % timed_of == 0)
     task->submitted_at = SystemClock().now();
   if (options.timeout && !start_timer(task, *options.timeout)) return;
-  static_cast<void>(push(task));
+  static_cast<void>(push(task, options.context));
 }
 
 void Runtime::enqueue(Shared<TaskState> task) {
@@ -301,6 +320,14 @@ void Runtime::pass_to_workers(Shared<TaskState> task) {
   if (!task->claim_before_start(Ending::cancelled)) return;
   end_queued(*task, Ending::cancelled);
   task->fail({.code = Errc::cancelled, .message = "the executor was shut down before it began"});
+}
+
+// ---- Contexts ----
+
+Result<std::shared_ptr<ContextState>> Runtime::add_context(BindOptions options) {
+  auto worker = is_running() ? pool_.choose_for_context() : nullptr;
+  if (worker == nullptr) return not_initialized();
+  return contexts_.add(std::move(options), std::move(worker));
 }
 
 // ---- Ends before the end ----
@@ -397,10 +424,7 @@ void Runtime::end_coroutine(AsyncLoop& loop, Shared<TaskState> task, int asked) 
 void Runtime::interrupt_until_it_ends(Shared<TaskState> task, int asked) {
   const auto ask = [this, task, asked] {
     if (task->is_over()) return;
-    if (asked == asks) {
-      if (is_running()) pool_.give_up(*task);
-      return;
-    }
+    if (asked == asks) return give_up(*task);
     bool is_asked = false;
     {
       const GILGuard guard;
@@ -412,6 +436,22 @@ void Runtime::interrupt_until_it_ends(Shared<TaskState> task, int asked) {
   };
   const Duration wait = asked == 0 ? Duration::zero() : ask_again_after;
   static_cast<void>(interruptions_.start(SystemClock().now() + wait, ask));
+}
+
+// Its worker does not come back: what waits for it alone will not run.
+void Runtime::give_up(const TaskState& task) {
+  if (!is_running()) return;
+  const auto worker = pool_.give_up(task);
+  if (worker == nullptr) return;
+  contexts_.lose(worker.get());
+  for (const Shared<TaskState>& waiting : worker->waiting()) {
+    if (waiting->bound_to != nullptr) end_waiting(*waiting, refusal(waiting->bound_to->id()));
+  }
+}
+
+bool Runtime::interrupt(const ContextState& context) {
+  const GILGuard guard;
+  return guard.attached() && context.worker().interrupt(context);
 }
 
 bool Runtime::interrupt(TaskId id) {
@@ -441,16 +481,23 @@ bool Runtime::wait_until_idle(Instant deadline) {
 }
 
 void Runtime::end_what_waits() {
+  const Error error{.code = Errc::cancelled,
+                    .message = "the executor was shut down before it began"};
   const auto next = [this] {
     Shared<TaskState> task = pool_.crew().take_left();
     return task ? std::move(task) : loops_.take_left();
   };
-  while (const Shared<TaskState> task = next()) {
-    if (!task->claim_before_start(Ending::cancelled)) continue;
-    deadlines_.cancel(task->timer);
-    end_queued(*task, Ending::cancelled);
-    task->fail({.code = Errc::cancelled, .message = "the executor was shut down before it began"});
+  while (const Shared<TaskState> task = next()) end_waiting(*task, error);
+  for (const Shared<TaskState>& task : pool_.bound_tasks()) {
+    if (task->was_queued()) end_waiting(*task, error);
   }
+}
+
+void Runtime::end_waiting(TaskState& task, Error error) {
+  if (!task.claim_before_start(Ending::cancelled)) return;
+  deadlines_.cancel(task.timer);
+  end_queued(task, Ending::cancelled);
+  task.fail(std::move(error));
 }
 
 std::vector<Shared<TaskState>> Runtime::interrupt_what_runs() {
@@ -489,6 +536,7 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
     if (options.interrupt) left_running = interrupt_what_runs();
   }
   const std::size_t left = pool_.join(last) + loops_.join(deadline_after(options.grace));
+  contexts_.lose(nullptr);
   for (const Shared<TaskState>& task : left_running) {
     if (!task->claim(Ending::failed)) continue;
     task->fail({.code = Errc::stuck,

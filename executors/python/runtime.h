@@ -10,10 +10,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "executors/python/admission.h"
+#include "executors/python/context_table.h"
 #include "executors/python/deadlines.h"
 #include "executors/python/execution_mode.h"
 #include "executors/python/interpreter.h"
@@ -55,6 +57,10 @@ class Runtime final : private WorkerObserver {
   // down before; none where it does not run.
   [[nodiscard]] TimerId call_later(Duration delay, std::function<void()> function);
   void cancel_call(TimerId call) { deadlines_.cancel(call); }
+  // One that nothing has run for yet.
+  [[nodiscard]] Result<std::shared_ptr<ContextState>> add_context(BindOptions options);
+  // False: nothing of it runs now.
+  [[nodiscard]] bool interrupt(const ContextState& context);
   // False: its outcome stands already.
   [[nodiscard]] bool cancel(TaskState& task);
 
@@ -75,7 +81,9 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] bool admit(TaskState& task, const SubmitOptions& options);
   [[nodiscard]] bool drop_oldest();
   [[nodiscard]] bool start_timer(const Shared<TaskState>& task, Duration timeout);
-  [[nodiscard]] bool push(Shared<TaskState>& task);
+  // False: nobody takes it any more, and it has been rejected.
+  [[nodiscard]] bool push(Shared<TaskState>& task, ContextId context = ContextId::none);
+  [[nodiscard]] Error refusal(ContextId context);
   void reject(TaskState& task, Error error);
   void time_out(TaskState& task, Duration timeout);
   void end_queued(TaskState& task, Ending ending);
@@ -84,6 +92,8 @@ class Runtime final : private WorkerObserver {
   void end_running(Shared<TaskState> task);
   [[nodiscard]] bool wait_until_idle(Instant deadline);
   void end_what_waits();
+  void end_waiting(TaskState& task, Error error);
+  void give_up(const TaskState& task);
   [[nodiscard]] std::vector<Shared<TaskState>> interrupt_what_runs();
 
   void on_taken(TaskState& task) noexcept override;
@@ -94,6 +104,7 @@ class Runtime final : private WorkerObserver {
   Admission admission_;
   WorkerPool pool_{*this};
   LoopPool loops_{*this};
+  ContextTable contexts_;
   Deadlines deadlines_;
   Deadlines interruptions_;  // May wait for the GIL, which no deadline should.
   Doorbell idle_;

@@ -16,9 +16,10 @@ bool cancel_task(TaskState& task) noexcept { return Runtime::get().cancel(task);
 
 bool wait_until_settled(TaskState& task, Instant deadline) {
   if (task.is_settled()) return true;
-  if (PythonWorker* const worker = PythonWorker::current();
-      worker != nullptr && PythonThread::attached_state() != nullptr)
-    return worker->serve_until(task, deadline);
+  if (PythonWorker* const worker = PythonWorker::current(); worker != nullptr) {
+    const GILGuard guard;  // A task may have let go of it.
+    if (guard.attached()) return worker->serve_until(task, deadline);
+  }
   const GILRelease released;
   return task.sleep_until(deadline);
 }

@@ -98,6 +98,19 @@ bool PythonTaskQueue::is_empty() {
   return is_sorted_empty();
 }
 
+std::vector<Shared<TaskState>> PythonTaskQueue::all() {
+  std::vector<Shared<TaskState>> tasks;
+  const std::lock_guard lock(mutex_);
+  sort_in();
+  for (const List& list : lists_) {
+    for (TaskState* task = list.first(); task != nullptr; task = task->next) {
+      task->add_owner();
+      tasks.emplace_back(task);
+    }
+  }
+  return tasks;
+}
+
 void PythonTaskQueue::open() {
   TaskState* closed = closed_mark();
   newest_.compare_exchange_strong(closed, nullptr);

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <vector>
 
 #include "executors/python/task_state.h"
 
@@ -40,6 +41,8 @@ class PythonTaskQueue {
   [[nodiscard]] Shared<TaskState> pop_oldest();
 
   [[nodiscard]] bool is_empty();
+  // All that stand here, and go on doing so.
+  [[nodiscard]] std::vector<Shared<TaskState>> all();
 
   // A queue begins open. Once it is closed it takes nothing; what stands in it can still be had.
   void open();
@@ -51,6 +54,7 @@ class PythonTaskQueue {
     void append(TaskState* task);
     [[nodiscard]] TaskState* pop();
     [[nodiscard]] bool is_empty() const { return first_ == nullptr; }
+    [[nodiscard]] TaskState* first() const { return first_; }
 
    private:
     TaskState* first_ = nullptr;

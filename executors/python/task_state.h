@@ -23,6 +23,10 @@ namespace unirun::python {
 enum class TaskId : std::uint64_t { none = 0 };
 
 class CoroutineTask;
+// Tells contexts of one process apart; never used twice.
+enum class ContextId : std::uint64_t { none = 0 };
+
+class ContextState;
 
 // How a task ended, as statistics count it.
 enum class Ending : std::uint8_t { executed, failed, cancelled, timed_out };
@@ -122,14 +126,14 @@ class TaskState {
     }
   }
 
-  TaskState* next = nullptr;           // In the queue where it stands.
-  TaskId id = TaskId::none;            // Set by submission, and the rest with it.
-  Instant submitted_at{};              // The epoch where nobody measures.
-  TimerId timer{};                     // Of its deadline.
-  std::uint8_t priority = 1;           // 0 is the most urgent, 3 the least.
-  bool is_admitted = false;            // Has a place among those that are bounded.
-  bool is_bound = false;               // To one worker.
-  CoroutineTask* coroutine = nullptr;  // Of one that may run on a loop of asyncio's.
+  TaskState* next = nullptr;                 // In the queue where it stands.
+  TaskId id = TaskId::none;                  // Set by submission, and the rest with it.
+  Instant submitted_at{};                    // The epoch where nobody measures.
+  TimerId timer{};                           // Of its deadline.
+  std::uint8_t priority = 1;                 // 0 is the most urgent, 3 the least.
+  bool is_admitted = false;                  // Has a place among those that are bounded.
+  std::shared_ptr<ContextState> bound_to{};  // On its worker alone it runs; null: on any.
+  CoroutineTask* coroutine = nullptr;        // Of one that may run on a loop of asyncio's.
 
  protected:
   virtual ~TaskState() {

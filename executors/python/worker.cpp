@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "executors/python/gil_guard.h"
 #include "executors/python/graveyard.h"
 #include "executors/python/interruption.h"
 #include "executors/python/python_thread.h"
@@ -93,6 +94,16 @@ bool PythonWorker::interrupt(const TaskState& task) {
   return true;
 }
 
+bool PythonWorker::interrupt(const ContextState& context) {
+  const TaskState* task = nullptr;
+  {
+    const InterruptionLock lock(interruption_mutex_);
+    const TaskState* const running = running_.load(std::memory_order_relaxed);
+    if (running != nullptr && running->bound_to.get() == &context) task = running;
+  }
+  return task != nullptr && interrupt(*task);
+}
+
 Shared<TaskState> PythonWorker::interrupt_running() {
   Shared<TaskState> task;
   {
@@ -137,6 +148,7 @@ void PythonWorker::live() {
     sleep();
   }
   crew_.stop_searching(*this);
+  end_contexts();
   ended_.store(true);
   end_.ring();
 }
@@ -167,7 +179,9 @@ void PythonWorker::breathe() {
 }
 
 void PythonWorker::run(TaskState& task) {
+  const ContextState::Turn turn(task.bound_to.get());
   if (!task.start()) return;
+  if (!task.was_queued()) return task.run();  // Nobody's but ours: it does not count.
   counts_.started.add(1);
   observer_.on_taken(task);
   const bool is_timed = task.submitted_at != Instant{};
@@ -201,6 +215,25 @@ void PythonWorker::count(const TaskState& task, Instant began) {
   counts_.ran_ns.add(count_of(SystemClock().now() - began));
 }
 
+// ---- Contexts ----
+
+void PythonWorker::move_in(std::shared_ptr<ContextState> context) {
+  ContextState* const key = context.get();
+  contexts_.emplace(key, std::move(context));
+}
+
+void PythonWorker::move_out(ContextState& context) {
+  context_count_.fetch_sub(1);
+  contexts_.erase(&context);
+}
+
+void PythonWorker::end_contexts() {
+  if (contexts_.empty()) return;
+  const GILGuard guard;
+  if (!guard.attached()) return;
+  while (!contexts_.empty()) std::shared_ptr(contexts_.begin()->second)->end();
+}
+
 // ---- A task that waits for another ----
 
 // Sleeps until the task is settled or there is something to do: true; false at `deadline`.
@@ -228,7 +261,9 @@ bool PythonWorker::wait_for_either(TaskState& task, Instant deadline, bool bound
 
 bool PythonWorker::serve_until(TaskState& task, Instant deadline) {
   const TaskState* const waiting = running_.load(std::memory_order_relaxed);
-  const bool bound_only = waiting != nullptr && waiting->is_bound;
+  // What is bound elsewhere needs nothing of what anybody may run; what is bound to nobody may.
+  const bool bound_only =
+      waiting != nullptr && waiting->bound_to != nullptr && task.bound_to != nullptr;
   while (!task.is_settled()) {
     if (const Shared<TaskState> next = bound_only ? bound_.pop() : take()) {
       run(*next);

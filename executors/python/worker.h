@@ -14,8 +14,10 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
+#include "executors/python/context_state.h"
 #include "executors/python/crew.h"
 #include "executors/python/task_queue.h"
 #include "executors/python/worker_counts.h"
@@ -66,10 +68,17 @@ class PythonWorker {
 
   // Queues what only this worker may run. False: it was dismissed.
   [[nodiscard]] bool push(TaskState* task);
+  // What waits here for this worker alone, and goes on doing so.
+  [[nodiscard]] std::vector<Shared<TaskState>> waiting() { return bound_.all(); }
+
+  // So many contexts are to live here, or do.
+  [[nodiscard]] std::uint32_t contexts() const { return context_count_.load(); }
+  void expect_context() { context_count_.fetch_add(1); }
 
   // Raises Interrupted where the task runs, if it runs here now and is not shielded. Thread: with
   // the GIL.
   [[nodiscard]] bool interrupt(const TaskState& task);
+  [[nodiscard]] bool interrupt(const ContextState& context);
   // The same for whatever runs here now, which is given; nothing where nothing does.
   [[nodiscard]] Shared<TaskState> interrupt_running();
   // What runs here now. Only to compare.
@@ -88,6 +97,12 @@ class PythonWorker {
   [[nodiscard]] bool searches() const { return searches_; }
   void set_searching(bool searches) { searches_ = searches; }
 
+  // ---- For contexts that live here ----
+
+  // Those that have not moved out when the thread ends are ended then.
+  void move_in(std::shared_ptr<ContextState> context);
+  void move_out(ContextState& context);
+
   // ---- For tasks that run here ----
 
   // Serves what is queued until `task` is settled: true; false at `deadline`. With the GIL, which
@@ -102,6 +117,7 @@ class PythonWorker {
   void count(const TaskState& task, Instant began);
   void sleep();
   void breathe();
+  void end_contexts();
   [[nodiscard]] bool wait_for_either(TaskState& task, Instant deadline, bool bound_only);
 
   Crew& crew_;
@@ -109,6 +125,8 @@ class PythonWorker {
   const Options options_;
   PythonTaskQueue bound_;
   WorkerCounts counts_;
+  std::unordered_map<ContextState*, std::shared_ptr<ContextState>> contexts_;
+  std::atomic<std::uint32_t> context_count_{0};
 
   std::atomic<std::uint32_t> called_{0};  // It sleeps on this.
   std::atomic<bool> waits_{false};        // For a task, and is told of what is bound here only.

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace unirun::python {
@@ -53,18 +54,18 @@ std::uint32_t WorkerPool::cores() {
 
 // ---- Beginning and end ----
 
-std::unique_ptr<PythonWorker> WorkerPool::make_worker(std::uint32_t id) {
+std::shared_ptr<PythonWorker> WorkerPool::make_worker(std::uint32_t id) {
   PythonWorker::Options options{.id = id, .stack_bytes = options_.stack_bytes, .cpu = {}};
   if (!options_.pin.empty()) options.cpu = options_.pin[id % options_.pin.size()];
-  return std::make_unique<PythonWorker>(crew_, observer_, options);
+  return std::make_shared<PythonWorker>(crew_, observer_, options);
 }
 
-// Those of the start before this one; who has not ended is kept for ever.
+// Those of the start before this one.
 void WorkerPool::retire() {
   const std::lock_guard lock(mutex_);
   for (Workers* const workers : {&workers_, &given_up_}) {
     for (auto& worker : *workers) {
-      if (!worker->has_ended()) static_cast<void>(worker.release());
+      if (!worker->has_ended()) kept_.push_back(std::move(worker));
     }
     workers->clear();
   }
@@ -108,7 +109,7 @@ std::size_t WorkerPool::join(Instant deadline) {
 
 void WorkerPool::forget() {
   new (&mutex_) std::mutex;
-  for (auto& worker : workers_) static_cast<void>(worker.release());
+  std::ranges::move(workers_, std::back_inserter(kept_));
   workers_.clear();
   crew_.forget();
   crew_.dismiss();
@@ -157,14 +158,32 @@ std::vector<Shared<TaskState>> WorkerPool::interrupt_all() {
   return tasks;
 }
 
-void WorkerPool::give_up(const TaskState& task) {
+std::shared_ptr<PythonWorker> WorkerPool::give_up(const TaskState& task) {
   const std::lock_guard lock(mutex_);
   const auto found = find(task);
-  if (found == workers_.end() || ending_) return;
+  if (found == workers_.end() || ending_) return nullptr;
   auto successor = make_worker((*found)->id());
-  if (!successor->start().ok()) return;
+  if (!successor->start().ok()) return nullptr;
   (*found)->abandon();
   given_up_.push_back(std::exchange(*found, std::move(successor)));
+  return given_up_.back();
+}
+
+std::shared_ptr<PythonWorker> WorkerPool::choose_for_context() {
+  const std::lock_guard lock(mutex_);
+  if (workers_.empty() || ending_) return nullptr;
+  const auto& chosen = *std::ranges::min_element(
+      workers_, {}, [](const auto& worker) { return worker->contexts(); });
+  chosen->expect_context();
+  return chosen;
+}
+
+std::vector<Shared<TaskState>> WorkerPool::bound_tasks() {
+  std::vector<Shared<TaskState>> tasks;
+  const std::lock_guard lock(mutex_);
+  for (const auto& worker : workers_)
+    std::ranges::move(worker->waiting(), std::back_inserter(tasks));
+  return tasks;
 }
 
 Stats WorkerPool::statistics() {

@@ -59,26 +59,34 @@ class WorkerPool {
 
   // ---- Thread: any ----
 
-  // The worker that runs this does not come back: another takes its place.
-  void give_up(const TaskState& task);
+  // The worker that runs this does not come back: another takes its place. Gives the one that it
+  // was; null: none runs it, or there is no other to be had.
+  [[nodiscard]] std::shared_ptr<PythonWorker> give_up(const TaskState& task);
+
+  // The one for one more context: where fewest live. Null: there is none.
+  [[nodiscard]] std::shared_ptr<PythonWorker> choose_for_context();
+
+  // What waits for one worker alone, and goes on doing so.
+  [[nodiscard]] std::vector<Shared<TaskState>> bound_tasks();
 
   // As far as the workers know: of what they have begun. What ends is read before what begins, so
   // that nothing has ended that has not begun.
   [[nodiscard]] Stats statistics();
 
  private:
-  using Workers = std::vector<std::unique_ptr<PythonWorker>>;
+  using Workers = std::vector<std::shared_ptr<PythonWorker>>;
 
-  [[nodiscard]] std::unique_ptr<PythonWorker> make_worker(std::uint32_t id);
+  [[nodiscard]] std::shared_ptr<PythonWorker> make_worker(std::uint32_t id);
   [[nodiscard]] Workers::iterator find(const TaskState& task);
   void retire();
 
   WorkerObserver& observer_;
   Crew crew_;
   Options options_;
-  std::mutex mutex_;  // Guards the next three.
+  std::mutex mutex_;  // Guards the next four.
   Workers workers_;   // The same ones while `ending_`.
   Workers given_up_;
+  Workers kept_;         // Of starts before, and have not ended.
   bool ending_ = false;  // Nobody gets a successor any more.
 };
 
