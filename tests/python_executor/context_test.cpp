@@ -365,10 +365,10 @@ TEST_CASE("A07: a context whose worker is given up is lost, and says so to all w
   const Running running({.num_workers = 1});
   Context context = bound();
   Gated gate;
-  auto stuck = PythonExecutor::submit(gate.task(), {.timeout = 20ms, .context = context.id()});
+  auto stuck = PythonExecutor::submit(gate.task(), {.context = context.id()});
   gate.wait_until_running();
   auto waiting = PythonExecutor::submit([] { return 1; }, {.context = context.id()});
-  CHECK(code_of(stuck) == Errc::timeout);
+  CHECK(stuck.cancel());
   CHECK(code_of(waiting) == Errc::worker_lost);
   CHECK(code_of(context.eval("1")) == Errc::worker_lost);
   CHECK(code_of(context.close()) == Errc::worker_lost);
@@ -401,7 +401,7 @@ TEST_CASE("A07: a shutdown cancels what waits for a context, and drops its names
   auto busy = PythonExecutor::submit(gate.task(), {.context = context.id()});
   gate.wait_until_running();
   auto waiting = PythonExecutor::submit([] { return 1; }, {.context = context.id()});
-  std::thread ender([] { CHECK(PythonExecutor::shutdown({.drain = 0s}).ok()); });
+  std::thread ender([] { CHECK(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok()); });
   CHECK(code_of(waiting) == Errc::cancelled);
   gate.let_go();
   ender.join();
