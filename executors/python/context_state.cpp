@@ -69,6 +69,8 @@ bool ContextState::push(TaskState* task) {
 
 ContextState* ContextState::current() { return running; }
 
+void ContextState::set_current(ContextState* context) { running = context; }
+
 ContextState::Turn::Turn(ContextState* context)
     : context_(context), outer_(std::exchange(running, context)) {
   if (context_ != nullptr) ++context_->on_stack_;
@@ -186,7 +188,7 @@ Result<Reference> ContextState::run(const std::string& code, const char* mode, P
   if (!compiled) return error_of_exception();
   const Reference names = Reference::borrow(names_.get());  // reset() within is another's then.
   Reference value = Reference::steal(PyEval_EvalCode(compiled.get(), names.get(), locals));
-  if (!value) return error_of_exception();
+  if (!value) return error_of_call();
   return value;
 }
 

@@ -49,6 +49,8 @@ class ContextState : public std::enable_shared_from_this<ContextState> {
   [[nodiscard]] bool push(TaskState* task);
   // The context for whose task this thread runs code; null: none.
   [[nodiscard]] static ContextState* current();
+  // For a thread that stands in for another.
+  static void set_current(ContextState* context);
 
   // Around each task of a worker, whether it runs or was ended before; null: one of no context.
   // Thread: the worker's, with the GIL.

@@ -13,6 +13,7 @@
 #include <system_error>
 #include <typeinfo>
 
+#include "executors/python/call_depth.h"
 #include "executors/python/conversion.h"
 #include "executors/python/interruption.h"
 
@@ -295,13 +296,17 @@ Error error_of_exception(Keep keep) {
           .message = "a call failed without an exception: code that returns null has to set one"};
 }
 
+Error error_of_call() {
+  return error_of_exception(CallDepth::current() > 0 ? Keep::exception_alone : Keep::text);
+}
+
 Error error_of_exception(PyObject* exception, Keep keep) {
   Error error{.code = code_of(exception)};
   error.type = type_name(reinterpret_cast<PyObject*>(Py_TYPE(exception)));
   error.message = message_of(exception);
-  error.traceback = traceback_of(exception, error);
+  if (keep != Keep::exception_alone) error.traceback = traceback_of(exception, error);
   error.payload = arguments_of(exception);
-  if (keep == Keep::exception) error.exception = Ref::borrow(exception);
+  if (keep != Keep::text) error.exception = Ref::borrow(exception);
   return error;
 }
 

@@ -14,12 +14,20 @@ namespace unirun::python {
 
 // An Error that keeps the exception can raise the very same one again in its interpreter; but it
 // keeps the frames of its traceback alive too, with all that they hold.
-enum class Keep { text, exception };
+enum class Keep {
+  text,
+  exception,        // And the text.
+  exception_alone,  // The traceback, which is the costly part, stays untold.
+};
 
 // Takes the one that is set off this thread; where none is, says that a call failed without one.
 // Never fails: an exception whose own __str__ raises, and one that comes when Python has no
 // `traceback` any more, still gives its type and what can be said.
 [[nodiscard]] Error error_of_exception(Keep keep = Keep::text);
+
+// The same for code that was called on the way from Python to C++ and back, at any depth: Python
+// code waits for it, and takes the exception itself. At depth 0 the text.
+[[nodiscard]] Error error_of_call();
 
 // REQUIRES: `exception` is an instance of BaseException, and no exception is set.
 [[nodiscard]] Error error_of_exception(PyObject* exception, Keep keep = Keep::text);

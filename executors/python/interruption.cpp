@@ -31,4 +31,6 @@ bool interrupt_thread(unsigned long id) {
 
 void clear_interruption(unsigned long id) { static_cast<void>(raise_in_thread(id, nullptr)); }
 
+bool is_interruption_pending(const PyThreadState* state) { return state->async_exc != nullptr; }
+
 }  // namespace unirun::python

@@ -20,4 +20,7 @@ namespace unirun::python {
 // Takes back what has not been raised yet, on the calling thread.
 void clear_interruption(unsigned long id);
 
+// What was sent to the thread whose state this is and has not been raised yet. Thread: that one.
+[[nodiscard]] bool is_interruption_pending(const PyThreadState* state);
+
 }  // namespace unirun::python

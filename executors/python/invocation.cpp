@@ -88,7 +88,7 @@ Result<Reference> call_object(PyObject* callable, const Args& args, const Kwargs
   Arguments arguments(args, kwargs);
   if (auto converted = arguments.convert(args, kwargs); !converted.ok()) return converted.error();
   Reference returned = Reference::steal(arguments.call(callable));
-  if (!returned) return error_of_exception();
+  if (!returned) return error_of_call();
   return returned;
 }
 

@@ -8,7 +8,7 @@ namespace unirun::python {
 namespace {
 
 // The innermost call that runs on this thread.
-thread_local NativeFrame* innermost = nullptr;
+thread_local NativeFrame* innermost_frame = nullptr;
 
 }  // namespace
 
@@ -28,7 +28,7 @@ void NativeFunction::leave() {
 void NativeFunction::close() {
   calls_.fetch_or(closed, std::memory_order_acq_rel);
   std::uint32_t own = 0;
-  for (const NativeFrame* frame = innermost; frame != nullptr; frame = frame->outer_) {
+  for (const NativeFrame* frame = innermost_frame; frame != nullptr; frame = frame->outer_) {
     if (&frame->function_ == this && frame->entered_) own += one_call;
   }
   for (;;) {
@@ -39,10 +39,16 @@ void NativeFunction::close() {
 }
 
 NativeFrame::NativeFrame(NativeFunction& function)
-    : function_(function), outer_(std::exchange(innermost, this)), entered_(function.enter()) {}
+    : function_(function),
+      outer_(std::exchange(innermost_frame, this)),
+      entered_(function.enter()) {}
+
+NativeFrame* NativeFrame::innermost() { return innermost_frame; }
+
+void NativeFrame::set_innermost(NativeFrame* frame) { innermost_frame = frame; }
 
 NativeFrame::~NativeFrame() {
-  innermost = outer_;
+  innermost_frame = outer_;
   if (entered_) function_.leave();
 }
 

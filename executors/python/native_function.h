@@ -86,6 +86,10 @@ class NativeFrame {
   NativeFrame(const NativeFrame&) = delete;
   NativeFrame& operator=(const NativeFrame&) = delete;
 
+  // Of this thread; null: none. A thread that stands in for another takes its own from there.
+  [[nodiscard]] static NativeFrame* innermost();
+  static void set_innermost(NativeFrame* frame);
+
   // False: the function takes no more calls.
   [[nodiscard]] bool has_entered() const { return entered_; }
 

@@ -8,6 +8,7 @@
 #include "executors/python/native_call.h"
 #include "executors/python/native_finder.h"
 #include "executors/python/native_functions.h"
+#include "executors/python/shield.h"
 #include "executors/python/state_object.h"
 
 namespace unirun::python {
@@ -48,6 +49,8 @@ int fill(PyObject* module) {
   if (!functions || PyModule_AddObjectRef(module, "functions", functions.get()) != 0) return -1;
   if (PyDict_SetItemString(PyImport_GetModuleDict(), functions_name, functions.get()) != 0)
     return -1;
+  const Reference shield = make_shield_type(module);
+  if (!shield || PyModule_AddObjectRef(module, "shield", shield.get()) != 0) return -1;
   return add_host_functions(module) && add_state(module) ? 0 : -1;
 }
 

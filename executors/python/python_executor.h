@@ -67,6 +67,7 @@ class PythonExecutor {
     ExecutionMode mode = ExecutionMode::automatic;  // What cannot be had is refused: `unsupported`.
     bool allow_unsafe_subinterpreters = false;      // Before 3.14: see execution_mode().
     std::string worker_program{};                   // Of worker processes; empty: looked for.
+    std::uint32_t max_depth = 10000;                // Of Python that calls C++ that calls Python.
     // Threads for coroutines, each with a loop of asyncio's; begun when needed.
     std::uint32_t num_loops = 1;
   };

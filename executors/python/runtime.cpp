@@ -10,6 +10,7 @@
 #include <new>
 #include <utility>
 
+#include "executors/python/call_depth.h"
 #include "executors/python/context_state.h"
 #include "executors/python/exception_text.h"
 #include "executors/python/gil_guard.h"
@@ -116,6 +117,7 @@ Result<void> Runtime::start(const PythonExecutor::Config& config, Begin begin) {
                  .message = "the PythonExecutor runs already: shut it down first"};
   }
   config_ = config;
+  CallDepth::set_limit(config.max_depth);
   auto started = begin({.isolated = config.isolated,
                         .install_signal_handlers = config.install_signal_handlers,
                         .sys_path = config.sys_path,

@@ -3,10 +3,14 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "executors/python/call_depth.h"
 #include "executors/python/gil_guard.h"
 #include "executors/python/graveyard.h"
 #include "executors/python/interruption.h"
 #include "executors/python/python_thread.h"
+#include "executors/python/raise_in_thread.h"
+#include "executors/python/stack_room.h"
+#include "executors/python/stand_in.h"
 #include "framework/clock.h"
 #include "framework/futex.h"
 
@@ -88,6 +92,7 @@ bool PythonWorker::push(TaskState* task) {
 bool PythonWorker::interrupt(const TaskState& task) {
   const InterruptionLock lock(interruption_mutex_);
   if (running_.load(std::memory_order_relaxed) != &task) return false;
+  if (is_shielded()) return deferred_ = true;
   if (!interrupt_thread(python_id_)) return false;
   if (!interrupted_) counts_.interrupted.add(1);
   interrupted_ = true;
@@ -179,6 +184,7 @@ void PythonWorker::breathe() {
 }
 
 void PythonWorker::run(TaskState& task) {
+  const CallDepth new_chain(0);
   const ContextState::Turn turn(task.bound_to.get());
   if (!task.start()) return;
   if (!task.was_queued()) return task.run();  // Nobody's but ours: it does not count.
@@ -188,12 +194,20 @@ void PythonWorker::run(TaskState& task) {
   const Instant began = is_timed ? SystemClock().now() : Instant{};
   TaskState* const outer = running_.load(std::memory_order_relaxed);
   const bool outer_interrupted = std::exchange(interrupted_, false);
+  // What was sent to the task that waits for this one waits until that goes on.
+  const bool outer_waits = outer_interrupted && is_interruption_pending(PyThreadState_Get());
+  if (outer_waits) clear_interruption(python_id_);
+  const unsigned outer_shields = std::exchange(shields_, 0);
+  const bool outer_deferred = std::exchange(deferred_, false);
   running_.store(&task, std::memory_order_release);
   task.run();
   {
     const InterruptionLock lock(interruption_mutex_);
     // It must not strike what runs here next, nor code of ours.
     if (interrupted_) clear_interruption(python_id_);
+    if (outer_waits) static_cast<void>(interrupt_thread(python_id_));
+    shields_ = outer_shields;
+    deferred_ = outer_deferred;
     interrupted_ = outer_interrupted;
     running_.store(outer, std::memory_order_release);
   }
@@ -266,13 +280,55 @@ bool PythonWorker::serve_until(TaskState& task, Instant deadline) {
       waiting != nullptr && waiting->bound_to != nullptr && task.bound_to != nullptr;
   while (!task.is_settled()) {
     if (const Shared<TaskState> next = bound_only ? bound_.pop() : take()) {
-      run(*next);
+      if (!run_with_room([&] { run(*next); })) run(*next);
     } else if (!wait_for_either(task, deadline, bound_only)) {
       break;
     }
   }
   crew_.stop_searching(*this);
   return task.is_settled();
+}
+
+// ---- A part that is not interrupted ----
+
+void PythonWorker::raise_shield() {
+  const InterruptionLock lock(interruption_mutex_);
+  ++shields_;
+}
+
+bool PythonWorker::lower_shield() {
+  const InterruptionLock lock(interruption_mutex_);
+  if (!is_shielded() || --shields_ > 0 || !std::exchange(deferred_, false)) return false;
+  counts_.interrupted.add(1);
+  return true;
+}
+
+// ---- A stack that is used up ----
+
+// From now on this is the thread of the worker's that runs Python code: with what was sent to the
+// other and has not been raised there.
+void PythonWorker::move(PyThreadState* from, PyThreadState* to) {
+  const InterruptionLock lock(interruption_mutex_);
+  python_id_ = to->thread_id;
+  const Reference pending = Reference::borrow(from->async_exc);
+  if (!pending) return;
+  static_cast<void>(raise_in_thread(from->thread_id, nullptr));
+  static_cast<void>(raise_in_thread(to->thread_id, pending.get()));
+}
+
+bool PythonWorker::run_with_room(const std::function<void()>& work) {
+  if (has_stack_room()) return work(), true;
+  PyThreadState* const outer = PyThreadState_Get();
+  return run_on_stand_in(
+      [&] {
+        this_worker = this;
+        PyThreadState* const inner = PyThreadState_Get();
+        move(outer, inner);
+        work();
+        move(inner, outer);
+        this_worker = nullptr;
+      },
+      options_.stack_bytes);
 }
 
 }  // namespace unirun::python

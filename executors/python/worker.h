@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -75,8 +76,8 @@ class PythonWorker {
   [[nodiscard]] std::uint32_t contexts() const { return context_count_.load(); }
   void expect_context() { context_count_.fetch_add(1); }
 
-  // Raises Interrupted where the task runs, if it runs here now and is not shielded. Thread: with
-  // the GIL.
+  // Raises Interrupted where the task runs, if it runs here now; at the end of its shields, if it
+  // has any. Thread: with the GIL.
   [[nodiscard]] bool interrupt(const TaskState& task);
   [[nodiscard]] bool interrupt(const ContextState& context);
   // The same for whatever runs here now, which is given; nothing where nothing does.
@@ -109,11 +110,22 @@ class PythonWorker {
   // is let go of while there is nothing to do.
   [[nodiscard]] bool serve_until(TaskState& task, Instant deadline);
 
+  // Runs `work` here, or, where too little of the stack is left, on a fresh thread that is the
+  // worker's meanwhile. False: that cannot be had, and it has not run. With the GIL.
+  [[nodiscard]] bool run_with_room(const std::function<void()>& work);
+
+  // From here to the same number of lower_shield() what would be raised here waits. With the GIL.
+  void raise_shield();
+  // True: something has waited, and is the caller's to raise.
+  [[nodiscard]] bool lower_shield();
+  [[nodiscard]] bool is_shielded() const { return shields_ > 0; }
+
  private:
   void live();
   void serve();
   [[nodiscard]] Shared<TaskState> take();
   void run(TaskState& task);
+  void move(PyThreadState* from, PyThreadState* to);
   void count(const TaskState& task, Instant began);
   void sleep();
   void breathe();
@@ -136,6 +148,8 @@ class PythonWorker {
   std::atomic<TaskState*> running_{nullptr};
   std::mutex interruption_mutex_;  // Where there is no GIL: guards `running_` against interrupt().
   bool interrupted_ = false;       // An exception was sent to this thread for `running_`.
+  unsigned shields_ = 0;           // Of `running_`.
+  bool deferred_ = false;          // An interruption of it waits for the last of them to go.
   unsigned long python_id_ = 0;    // Of the thread, as Python's threading has it.
 
   std::optional<ServiceThread> thread_;

@@ -130,19 +130,22 @@ bool WorkerPool::interrupt(const TaskState& task) {
     const std::lock_guard lock(mutex_);
     if (const auto found = find(task); found != workers_.end()) worker = found->get();
   }
-  return worker != nullptr && worker->interrupt(task);
+  return worker != nullptr && worker->interrupt(task) && !worker->is_shielded();
 }
 
 bool WorkerPool::interrupt(TaskId id) {
   const TaskState* running = nullptr;
+  PythonWorker* runner = nullptr;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& worker : workers_) {
       const TaskState* const task = worker->running();
-      if (task != nullptr && task->id == id) running = task;
+      if (task == nullptr || task->id != id) continue;
+      running = task;
+      runner = worker.get();
     }
   }
-  return running != nullptr && interrupt(*running);
+  return running != nullptr && runner->interrupt(*running);
 }
 
 std::vector<Shared<TaskState>> WorkerPool::interrupt_all() {

@@ -89,6 +89,10 @@ bool ServiceThread::try_join() {
   return true;
 }
 
+void ServiceThread::join() {
+  if (const auto thread = std::exchange(thread_, std::nullopt)) ::pthread_join(*thread, nullptr);
+}
+
 void ServiceThread::detach() {
   if (const auto thread = std::exchange(thread_, std::nullopt)) ::pthread_detach(*thread);
 }

@@ -30,6 +30,9 @@ class ServiceThread {
   // True once it has ended, and all that it had is free. Never waits. REQUIRES: not detached.
   [[nodiscard]] bool try_join();
 
+  // Waits for that. REQUIRES: not detached.
+  void join();
+
   // Whatever becomes of it.
   void detach();
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unirun._embed import async_call as async_call
     from unirun._embed import call as call
     from unirun._embed import functions as functions
+    from unirun._embed import shield as shield
     from unirun.api import map, run, submit  # noqa: A004
     from unirun.cancellation import CancellationToken, Cancelled
     from unirun.capabilities import RuntimeCapabilities, detect_capabilities
@@ -124,7 +125,7 @@ _HOME = {
 }
 
 # Of the C++ program that runs this Python; there is none in an ordinary process.
-_EMBEDDED = frozenset({"async_call", "call", "functions"})
+_EMBEDDED = frozenset({"async_call", "call", "functions", "shield"})
 
 __all__ = [
     "AlreadyPresent",

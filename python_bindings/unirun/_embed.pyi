@@ -2,6 +2,7 @@
 
 from asyncio import Future
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any, Final, Protocol, final
 
 def call(name: str, /, *args: object, **kwargs: object) -> Any: ...
@@ -52,3 +53,13 @@ class SharedState:
     def counter(self, key: str, /) -> Counter: ...
 
 state: Final[SharedState]
+
+class shield:  # noqa: N801
+    def __enter__(self) -> shield: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
