@@ -7,12 +7,21 @@ here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cmake --install "$build" --prefix "$folder/prefix" >/dev/null
-cmake -S "$here/consumer" -B "$folder/build" -G Ninja -DCMAKE_PREFIX_PATH="$folder/prefix" \
-  -DCMAKE_CXX_COMPILER_LAUNCHER=ccache >/dev/null
-cmake --build "$folder/build" >"$folder/log" || { cat "$folder/log"; exit 1; }
+
+# build_foreign SOURCE NAME: builds a project outside the tree into $folder/NAME.
+build_foreign() {
+  cmake -S "$1" -B "$folder/$2" -G Ninja -DCMAKE_PREFIX_PATH="$folder/prefix" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache >/dev/null
+  cmake --build "$folder/$2" >"$folder/log" || { cat "$folder/log"; exit 1; }
+}
+
+build_foreign "$here/consumer" build
 "$folder/build/consumer"
-if compgen -G "$folder/prefix/lib*/**/libunirun_python.a" >/dev/null || compgen -G "$folder/prefix/lib*/libunirun_python.a" >/dev/null; then
+if [ -x "$folder/build/embedder" ]; then
   "$folder/build/embedder"
+  embedding=$here/../../examples/embedding
+  build_foreign "$embedding" examples
+  python3 "$embedding/measure.py" "$folder/examples/server" 0.5
+  "$folder/examples/supervised" "$embedding/account.py" 1
 fi
 "$folder/prefix/bin/unirun" version
 echo "install: a program outside the tree builds and runs"
