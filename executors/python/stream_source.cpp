@@ -133,13 +133,24 @@ void set_result(const Ref& future) {
   PyErr_Clear();
 }
 
+// Whether the coroutine that runs was cancelled, and goes on all the same.
+bool was_struck(PyObject* asyncio) {
+  const Reference task = Reference::steal(PyObject_CallMethod(asyncio, "current_task", nullptr));
+  const Reference times =
+      Reference::steal(task ? PyObject_CallMethod(task.get(), "cancelling", nullptr) : nullptr);
+  const bool struck = times && PyObject_IsTrue(times.get()) == 1;
+  PyErr_Clear();
+  return struck;
+}
+
 // Awaited: until there is room, or, where there is some, for others to have their turn.
 PyObject* room(PyObject* self, PyObject* /*nothing*/) {
   StreamState& stream = stream_of(self);
   AsyncLoop* const loop = AsyncLoop::current();
   const Reference asyncio = Reference::steal(PyImport_ImportModule("asyncio"));
   if (!asyncio) return nullptr;
-  if (stream.is_cancelled()) {
+  const bool is_cancelled = stream.is_cancelled();
+  if (is_cancelled && (stream.let_source_go() || was_struck(asyncio.get()))) {
     const Reference error =
         Reference::steal(PyObject_GetAttrString(asyncio.get(), "CancelledError"));
     if (error) PyErr_SetNone(error.get());
@@ -148,6 +159,7 @@ PyObject* room(PyObject* self, PyObject* /*nothing*/) {
   Reference future =
       Reference::steal(PyObject_CallMethod(loop->asyncio().loop(), "create_future", nullptr));
   if (!future) return nullptr;
+  if (is_cancelled) return future.release();  // Until the cancellation comes here, too.
   const auto go_on = [loop, future = Ref::borrow(future.get())] {
     loop->post([future] { set_result(future); });
   };

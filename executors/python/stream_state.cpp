@@ -84,13 +84,20 @@ void StreamState::end(std::optional<Error> error) {
 }
 
 void StreamState::set_source(Shared<TaskState> source) {
-  bool is_late = false;
   {
     const std::lock_guard lock(mutex_);
-    is_late = ended_;
-    if (!is_late) source_ = source;
+    if (!is_asked_) {
+      if (!ended_ && !is_let_go_) source_ = std::move(source);
+      return;
+    }
   }
-  if (is_late) Runtime::get().ask_to_end(source.get());
+  Runtime::get().ask_to_end(source.get());
+}
+
+bool StreamState::let_source_go() {
+  const std::lock_guard lock(mutex_);
+  is_let_go_ = !is_asked_;
+  return is_let_go_;
 }
 
 // ---- For the reader ----
@@ -129,11 +136,13 @@ void StreamState::cancel(Error reason) {
     dropped.swap(items_);
     if (cancelled_.exchange(true)) return;
     go_on.swap(go_on_);
-    source = source_;
+    if (!is_let_go_) is_asked_ = true;
+    if (is_asked_) source = source_;
   }
   end(std::move(reason));
+  // One or the other: what was woken, and ended by itself, would be struck within its `finally`.
+  if (source) return Runtime::get().ask_to_end(source.get());
   if (go_on) go_on();
-  if (source) Runtime::get().ask_to_end(source.get());
 }
 
 }  // namespace unirun::python

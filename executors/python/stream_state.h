@@ -50,6 +50,8 @@ class StreamState : public std::enable_shared_from_this<StreamState> {
   [[nodiscard]] bool is_cancelled() const { return cancelled_.load(std::memory_order_acquire); }
   // What is to be asked to end when nobody reads any more.
   void set_source(Shared<TaskState> source);
+  // The source ends by itself, and must not be struck while it does. False: it is asked to.
+  [[nodiscard]] bool let_source_go();
 
   // ---- For the reader ----
 
@@ -76,6 +78,8 @@ class StreamState : public std::enable_shared_from_this<StreamState> {
   std::coroutine_handle<> reader_;    // The reader does,
   EventLoop* reader_loop_ = nullptr;  // to go on there.
   Shared<TaskState> source_;
+  bool is_asked_ = false;  // The source is, or will be once it is known.
+  bool is_let_go_ = false;
   TimerId deadline_ = TimerId::none;
 };
 
