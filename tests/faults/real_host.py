@@ -127,7 +127,8 @@ class RealHost:
             self.counts[event["event"], event["path"]] += 1
 
     def count(self, kind: str, path: str | None = None) -> int:
-        return sum(n for (k, p), n in list(self.counts.items()) if k == kind and path in (None, p))
+        counted = dict(self.counts)  # At once, while the reader goes on; a list of its items may let that in between.
+        return sum(n for (k, p), n in counted.items() if k == kind and path in (None, p))
 
     def wait_for(self, kind: str, path: str | None = None, times: int = 1) -> None:
         def there() -> bool:
