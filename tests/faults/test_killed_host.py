@@ -18,6 +18,14 @@ BUSY = tree(
 )
 
 
+def name_of(pid: int) -> str:
+    """What it runs; empty once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().rstrip()
+    except OSError:
+        return ""
+
+
 @pytest.mark.parametrize("rounds", [3, pytest.param(40, marks=pytest.mark.slow)])
 @pytest.mark.timeout(300)
 def test_killed_at_a_random_moment(rounds: int) -> None:
@@ -52,9 +60,10 @@ def test_what_a_host_killed_with_its_guard_left_is_ended_and_told_by_the_next() 
     with RealHost() as host:
         host.start(left_behind)
         host.wait_for("supervisor_started", "s")
+        assert eventually(lambda: [name_of(pid) for pid in host.processes()].count("sleep") == 2)  # Both have begun.
         assert host.process is not None
         children = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children").read_text().split()
-        guards = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "unirun-guard\n"]
+        guards = [int(pid) for pid in children if name_of(int(pid)) == "unirun-guard"]
         assert len(guards) == 1
         os.kill(guards[0], signal.SIGKILL)
         host.kill()
