@@ -459,7 +459,7 @@ def test_loops_leave_no_descriptor_behind() -> None:
     before = count()
     for _ in range(20):
         run(asyncio.sleep(0.0001))
-    assert count() == before
+    assert count() <= before
 
 
 def test_an_idle_loop_sleeps(loop: asyncio.AbstractEventLoop) -> None:

@@ -486,7 +486,8 @@ def test_a_pool_leaves_no_descriptor_no_thread_no_process() -> None:
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
     for _ in range(5):
         use()
-    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+    assert len(os.listdir("/proc/self/fd")) <= before[0]
+    assert threading.active_count() <= before[1]
     assert not multiprocessing.active_children()
 
 

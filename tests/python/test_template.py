@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -280,11 +281,17 @@ def test_many_restarts_leave_no_descriptor_in_template_and_host(make_host: MakeH
         os.kill(pid_of(recorder, "tree/w"), signal.SIGKILL)
         pid = pid_of(recorder, "tree/w", 2)
         [template] = [each for each in templates() if each != pid]
+        gc.collect()
         before = open_in(template), open_in(os.getpid())
         for count in range(3, restarts + 3):
             os.kill(pid, signal.SIGKILL)
             pid = pid_of(recorder, "tree/w", count)
-        assert eventually(lambda: (open_in(template), open_in(os.getpid())) == before), before
+        # Fewer are no leak: this process has some of earlier tests, which may go meanwhile.
+        assert eventually(lambda: open_in(template) <= before[0] and open_in(os.getpid()) <= before[1]), (
+            before,
+            open_in(template),
+            open_in(os.getpid()),
+        )
         assert not recorder.of(events.Warning)
 
 
