@@ -11,6 +11,7 @@
 #include "executors/python/exception_text.h"
 #include "executors/python/graveyard.h"
 #include "executors/python/interruption.h"
+#include "executors/python/interruption_lock.h"
 #include "executors/python/python_thread.h"
 #include "framework/clock.h"
 
@@ -21,19 +22,6 @@ namespace {
 constexpr unsigned tasks_per_turn = 256;
 
 thread_local AsyncLoop* this_loop = nullptr;
-
-// Holds off interrupt(), where the GIL does not.
-class [[maybe_unused]] InterruptionLock {
- public:
-#ifdef Py_GIL_DISABLED
-  explicit InterruptionLock(std::mutex& mutex) : lock_(mutex) {}
-
- private:
-  std::lock_guard<std::mutex> lock_;
-#else
-  explicit InterruptionLock(std::mutex& /*mutex*/) {}
-#endif
-};
 
 }  // namespace
 

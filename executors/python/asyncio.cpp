@@ -4,6 +4,7 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "executors/python/exception.h"
 #include "executors/python/interruption.h"
 #include "framework/clock.h"
 
@@ -138,19 +139,11 @@ void Asyncio::stop() {
 
 // To where asyncio reports what nobody awaits.
 void Asyncio::report(const char* what) {
-  PyObject* type = nullptr;
-  PyObject* exception = nullptr;
-  PyObject* traceback = nullptr;
-  PyErr_Fetch(&type, &exception, &traceback);
-  PyErr_NormalizeException(&type, &exception, &traceback);
-  if (traceback != nullptr) PyException_SetTraceback(exception, traceback);
+  const Reference exception = take_exception();
   const Reference told = Reference::steal(
       PyObject_CallMethod(loop_.get(), "call_exception_handler", "{s:s,s:O}", "message", what,
-                          "exception", exception != nullptr ? exception : Py_None));
+                          "exception", exception ? exception.get() : Py_None));
   if (!told) PyErr_Clear();
-  Py_XDECREF(type);
-  Py_XDECREF(exception);
-  Py_XDECREF(traceback);
 }
 
 void Asyncio::close() {

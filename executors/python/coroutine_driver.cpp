@@ -4,6 +4,7 @@
 
 #include "executors/python/async_loop.h"
 #include "executors/python/coroutine_task.h"
+#include "executors/python/exception.h"
 
 namespace unirun::python {
 namespace {
@@ -62,16 +63,8 @@ PyObject* next(PyObject* self) { return send(self, Py_None); }
 // exception is set, and stays.
 Reference value_of_stop_iteration() {
   if (PyErr_ExceptionMatches(PyExc_StopIteration) == 0) return {};
-  PyObject* type = nullptr;
-  PyObject* exception = nullptr;
-  PyObject* traceback = nullptr;
-  PyErr_Fetch(&type, &exception, &traceback);
-  PyErr_NormalizeException(&type, &exception, &traceback);
-  Reference value = Reference::steal(PyObject_GetAttrString(exception, "value"));
-  Py_XDECREF(type);
-  Py_XDECREF(exception);
-  Py_XDECREF(traceback);
-  return value;
+  const Reference stop = take_exception();
+  return Reference::steal(PyObject_GetAttrString(stop.get(), "value"));
 }
 
 PyObject* throw_into(PyObject* self, PyObject* arguments) {

@@ -15,6 +15,7 @@
 
 #include "executors/python/call_depth.h"
 #include "executors/python/conversion.h"
+#include "executors/python/exception.h"
 #include "executors/python/interruption.h"
 
 namespace unirun::python {
@@ -24,23 +25,6 @@ namespace {
 Reference tried(PyObject* result) {
   if (result == nullptr) PyErr_Clear();
   return Reference::steal(result);
-}
-
-Reference taken() {
-#if PY_VERSION_HEX >= 0x030C0000
-  return Reference::steal(PyErr_GetRaisedException());
-#else
-  PyObject* type = nullptr;
-  PyObject* exception = nullptr;
-  PyObject* traceback = nullptr;
-  PyErr_Fetch(&type, &exception, &traceback);
-  if (type == nullptr) return {};
-  PyErr_NormalizeException(&type, &exception, &traceback);
-  const Reference held_type = Reference::steal(type);
-  const Reference held_traceback = Reference::steal(traceback);
-  if (traceback != nullptr) PyException_SetTraceback(exception, traceback);
-  return Reference::steal(exception);
-#endif
 }
 
 // Half a surrogate pair becomes \udc80, as where Python prints it.
@@ -289,7 +273,7 @@ std::string type_name(PyObject* type) {
 }
 
 Error error_of_exception(Keep keep) {
-  const Reference exception = taken();
+  const Reference exception = take_exception();
   if (exception) return error_of_exception(exception.get(), keep);
   return {.code = Errc::python_exception,
           .type = "builtins.SystemError",

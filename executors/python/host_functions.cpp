@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "executors/python/exception.h"
 #include "executors/python/exception_text.h"
 #include "executors/python/gil_guard.h"
 #include "executors/python/python_executor.h"
@@ -111,21 +112,6 @@ class Refusal final : public Continuation {
   }
 
  private:
-  static Reference take_exception() {
-#if PY_VERSION_HEX >= 0x030C0000
-    return Reference::steal(PyErr_GetRaisedException());
-#else
-    PyObject* type = nullptr;
-    PyObject* value = nullptr;
-    PyObject* traceback = nullptr;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return Reference::steal(value);
-#endif
-  }
-
   Outcome<PyObject*>& outcome_;
   const Ref refused_;
 };

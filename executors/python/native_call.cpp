@@ -8,6 +8,7 @@
 #include "executors/python/asyncio_mailbox.h"
 #include "executors/python/call_depth.h"
 #include "executors/python/conversion.h"
+#include "executors/python/exception.h"
 #include "executors/python/exception_text.h"
 #include "executors/python/gil_guard.h"
 #include "executors/python/task_calls.h"
@@ -216,14 +217,7 @@ void settle_future(PyObject* future, PyObject* value, PyObject* exception) {
 std::pair<Reference, Reference> value_and_exception(NativeCall& call) {
   Reference value = Reference::steal(call.take());
   if (value) return {std::move(value), Reference()};
-  PyObject* type = nullptr;
-  PyObject* exception = nullptr;
-  PyObject* traceback = nullptr;
-  PyErr_Fetch(&type, &exception, &traceback);
-  PyErr_NormalizeException(&type, &exception, &traceback);
-  Py_XDECREF(type);
-  Py_XDECREF(traceback);
-  return {Reference(), Reference::steal(exception)};
+  return {Reference(), take_exception()};
 }
 
 void settle_future(PyObject* future, NativeCall& call) {

@@ -4,8 +4,6 @@
 //   "configure"  {sys_path, preload, isolated, switch_interval_us, stack_bytes}, first of all
 //   "call"       [module, function, args, kwargs]: what the function returns
 //   "interrupt"  raises Interrupted in the call that runs
-//   "self_test"  [module...]: of each that does not load in interpreters with a GIL of their own
-//                [module, why]
 //
 // Thread: the process's main one, which runs no Python.
 

@@ -7,6 +7,7 @@
 #include "executors/python/gil_guard.h"
 #include "executors/python/graveyard.h"
 #include "executors/python/interruption.h"
+#include "executors/python/interruption_lock.h"
 #include "executors/python/python_thread.h"
 #include "executors/python/raise_in_thread.h"
 #include "executors/python/stack_room.h"
@@ -30,19 +31,6 @@ void stay_on(int cpu) {
   CPU_SET(static_cast<unsigned>(cpu), &set);
   ::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
 }
-
-// Holds off interrupt(), where the GIL does not.
-class [[maybe_unused]] InterruptionLock {
- public:
-#ifdef Py_GIL_DISABLED
-  explicit InterruptionLock(std::mutex& mutex) : lock_(mutex) {}
-
- private:
-  std::lock_guard<std::mutex> lock_;
-#else
-  explicit InterruptionLock(std::mutex& /*mutex*/) {}
-#endif
-};
 
 }  // namespace
 
