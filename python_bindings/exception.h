@@ -1,8 +1,8 @@
-// The exception that is set, as an object: executors/python/exception.h, for the bindings.
+// The exception that is set, as an object: executors/python/values/exception.h, for the bindings.
 
 #pragma once
 
-#include "executors/python/exception.h"
+#include "executors/python/values/exception.h"
 #include "python_bindings/python.h"
 
 namespace unirun::bindings {

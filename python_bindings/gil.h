@@ -5,7 +5,7 @@
 #include "python_bindings/python.h"
 // Python.h first.
 
-#include "executors/python/or_hang.h"
+#include "executors/python/tasks/or_hang.h"
 
 namespace unirun::bindings {
 

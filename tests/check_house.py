@@ -26,7 +26,7 @@ AT_HOME = {
     "SQLiteCpp/": ["host/journal/"],
     "CLI/": ["host/cli/"],
     "spdlog/": ["executors/output/"],
-    "concurrentqueue/": ["executors/python/mpmc_queue.h"],
+    "concurrentqueue/": ["executors/python/queues/mpmc_queue.h"],
 }
 
 # What may be said only in these places: time, chance and the environment come from outside.

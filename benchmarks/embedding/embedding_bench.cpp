@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "executors/python/gil_guard.h"
+#include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/python_executor.h"
 
 namespace unirun::bench {

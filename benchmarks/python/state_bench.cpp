@@ -18,10 +18,10 @@
 #include <utility>
 #include <vector>
 
-#include "executors/python/limiter.h"
-#include "executors/python/mpmc_queue.h"
-#include "executors/python/shared_state.h"
-#include "executors/python/spsc_queue.h"
+#include "executors/python/queues/mpmc_queue.h"
+#include "executors/python/queues/spsc_queue.h"
+#include "executors/python/state/limiter.h"
+#include "executors/python/state/shared_state.h"
 #include "framework/clock.h"
 
 #if __has_include(<readerwriterqueue/readerwritercircularbuffer.h>)

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "executors/python/value.h"
+#include "executors/python/values/value.h"
 #include "framework/result.h"
 
 namespace unirun::python {

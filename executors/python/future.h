@@ -18,11 +18,11 @@
 #include <utility>
 
 #include "executors/python/error.h"
-#include "executors/python/exception_text.h"
-#include "executors/python/or_hang.h"
-#include "executors/python/ref.h"
-#include "executors/python/task_calls.h"
-#include "executors/python/task_state.h"
+#include "executors/python/tasks/or_hang.h"
+#include "executors/python/tasks/task_calls.h"
+#include "executors/python/tasks/task_state.h"
+#include "executors/python/values/exception_text.h"
+#include "executors/python/values/ref.h"
 #include "framework/event_loop.h"
 #include "framework/require.h"
 

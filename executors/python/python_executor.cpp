@@ -8,15 +8,15 @@
 #include <algorithm>
 #include <limits>
 
-#include "executors/python/async_call.h"
-#include "executors/python/blocking_call.h"
-#include "executors/python/context_state.h"
-#include "executors/python/function_cache.h"
-#include "executors/python/gather.h"
-#include "executors/python/interpreter.h"
-#include "executors/python/invocation.h"
+#include "executors/python/async/async_call.h"
+#include "executors/python/async/gather.h"
+#include "executors/python/async/stream_state.h"
+#include "executors/python/calls/blocking_call.h"
+#include "executors/python/calls/function_cache.h"
+#include "executors/python/calls/invocation.h"
+#include "executors/python/contexts/context_state.h"
+#include "executors/python/interpreter/interpreter.h"
 #include "executors/python/runtime.h"
-#include "executors/python/stream_state.h"
 
 namespace unirun::python {
 namespace {

@@ -18,16 +18,16 @@
 #include <utility>
 #include <vector>
 
-#include "executors/python/bind_options.h"
-#include "executors/python/call_spec.h"
-#include "executors/python/context.h"
-#include "executors/python/execution_mode.h"
-#include "executors/python/function_table.h"
+#include "executors/python/async/gather_options.h"
+#include "executors/python/async/stream.h"
+#include "executors/python/callbacks/function_table.h"
+#include "executors/python/calls/call_spec.h"
+#include "executors/python/contexts/bind_options.h"
+#include "executors/python/contexts/context.h"
 #include "executors/python/future.h"
-#include "executors/python/gather_options.h"
-#include "executors/python/statistics.h"
-#include "executors/python/stream.h"
-#include "executors/python/typed_value.h"
+#include "executors/python/interpreter/execution_mode.h"
+#include "executors/python/tasks/statistics.h"
+#include "executors/python/values/typed_value.h"
 
 namespace unirun::python {
 

@@ -10,13 +10,13 @@
 #include <new>
 #include <utility>
 
-#include "executors/python/call_depth.h"
-#include "executors/python/context_state.h"
-#include "executors/python/exception_text.h"
-#include "executors/python/gil_guard.h"
-#include "executors/python/graveyard.h"
-#include "executors/python/interpreter.h"
-#include "executors/python/task_calls.h"
+#include "executors/python/calls/call_depth.h"
+#include "executors/python/contexts/context_state.h"
+#include "executors/python/interpreter/gil_guard.h"
+#include "executors/python/interpreter/graveyard.h"
+#include "executors/python/interpreter/interpreter.h"
+#include "executors/python/tasks/task_calls.h"
+#include "executors/python/values/exception_text.h"
 #include "framework/clock.h"
 
 namespace unirun::python {

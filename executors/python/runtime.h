@@ -14,15 +14,15 @@
 #include <span>
 #include <vector>
 
-#include "executors/python/admission.h"
-#include "executors/python/context_table.h"
-#include "executors/python/deadlines.h"
-#include "executors/python/execution_mode.h"
-#include "executors/python/interpreter.h"
-#include "executors/python/loop_pool.h"
-#include "executors/python/parallel.h"
+#include "executors/python/async/loop_pool.h"
+#include "executors/python/calls/parallel.h"
+#include "executors/python/contexts/context_table.h"
+#include "executors/python/interpreter/execution_mode.h"
+#include "executors/python/interpreter/interpreter.h"
 #include "executors/python/python_executor.h"
-#include "executors/python/worker_pool.h"
+#include "executors/python/tasks/admission.h"
+#include "executors/python/tasks/deadlines.h"
+#include "executors/python/tasks/worker_pool.h"
 #include "framework/doorbell.h"
 
 namespace unirun::python {

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <utility>
 
-#include "executors/python/raise_in_thread.h"
+#include "executors/python/interpreter/raise_in_thread.h"
 #include "framework/clock.h"
 #include "python_bindings/exception.h"
 #include "python_bindings/loop/handle.h"

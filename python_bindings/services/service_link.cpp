@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "executors/python/raise_in_thread.h"
+#include "executors/python/interpreter/raise_in_thread.h"
 #include "host/json_text.h"
 #include "python_bindings/exception.h"
 #include "python_bindings/gil.h"

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "executors/python/gil_guard.h"
+#include "executors/python/interpreter/gil_guard.h"
 #include "framework/clock.h"
 #include "framework/event_loop.h"
 #include "framework/run_task.h"

@@ -10,8 +10,8 @@
 #include <chrono>
 #include <string>
 
-#include "executors/python/exception_text.h"
 #include "executors/python/python_executor.h"
+#include "executors/python/values/exception_text.h"
 
 namespace unirun::python {
 

@@ -13,9 +13,9 @@
 #include <thread>
 #include <vector>
 
-#include "executors/python/conversion.h"
-#include "executors/python/gil_guard.h"
+#include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/python_executor.h"
+#include "executors/python/values/conversion.h"
 #include "framework/clock.h"
 #include "framework/event_loop.h"
 

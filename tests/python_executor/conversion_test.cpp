@@ -1,4 +1,4 @@
-#include "executors/python/conversion.h"
+#include "executors/python/values/conversion.h"
 
 #include "tests/python_executor/interpreter_fixture.h"
 // Python.h first.
@@ -8,7 +8,7 @@
 #include <limits>
 #include <random>
 
-#include "executors/python/typed_value.h"
+#include "executors/python/values/typed_value.h"
 
 using namespace unirun::python;
 

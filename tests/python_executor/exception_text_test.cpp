@@ -1,5 +1,5 @@
-#include "executors/python/exception_text.h"
-#include "executors/python/interruption.h"
+#include "executors/python/values/exception_text.h"
+#include "executors/python/interpreter/interruption.h"
 
 #include "tests/python_executor/interpreter_fixture.h"
 // Python.h first.

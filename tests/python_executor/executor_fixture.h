@@ -8,7 +8,7 @@
 #include <latch>
 #include <memory>
 
-#include "executors/python/gil_guard.h"
+#include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/python_executor.h"
 
 namespace unirun::python {

@@ -21,7 +21,7 @@
 #include <thread>
 #include <vector>
 
-#include "executors/python/gil_guard.h"
+#include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/python_executor.h"
 #include "framework/clock.h"
 #include "framework/event_loop.h"

@@ -9,9 +9,9 @@
 
 #include <string>
 
-#include "executors/python/exception_text.h"
-#include "executors/python/gil_guard.h"
-#include "executors/python/interpreter.h"
+#include "executors/python/interpreter/gil_guard.h"
+#include "executors/python/interpreter/interpreter.h"
+#include "executors/python/values/exception_text.h"
 
 namespace unirun::python {
 

@@ -1,6 +1,6 @@
 // Limits on what goes on at once: exact, in order, and nothing leaks.
 
-#include "executors/python/limiter.h"
+#include "executors/python/state/limiter.h"
 
 #include <doctest/doctest.h>
 

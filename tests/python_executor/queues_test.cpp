@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "executors/python/mpmc_queue.h"
-#include "executors/python/spsc_queue.h"
+#include "executors/python/queues/mpmc_queue.h"
+#include "executors/python/queues/spsc_queue.h"
 
 namespace unirun::python {
 namespace {

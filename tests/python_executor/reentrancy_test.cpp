@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "executors/python/context.h"
-#include "executors/python/conversion.h"
-#include "executors/python/exception_text.h"
+#include "executors/python/contexts/context.h"
 #include "executors/python/python_executor.h"
+#include "executors/python/values/conversion.h"
+#include "executors/python/values/exception_text.h"
 
 namespace unirun::python {
 namespace {

@@ -1,6 +1,6 @@
 // What interpreters and processes share: exact under concurrency, and whole whoever is killed.
 
-#include "executors/python/shared_state.h"
+#include "executors/python/state/shared_state.h"
 
 #include <doctest/doctest.h>
 #include <signal.h>
@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "executors/python/value_cbor.h"
+#include "executors/python/values/value_cbor.h"
 #include "framework/random.h"
 
 namespace unirun::python {

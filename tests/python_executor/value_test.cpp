@@ -1,4 +1,4 @@
-#include "executors/python/value.h"
+#include "executors/python/values/value.h"
 
 #include <doctest/doctest.h>
 

@@ -4,7 +4,7 @@
 
 #include <cstdio>
 
-#include "unirun/executors/python/gil_guard.h"
+#include "unirun/executors/python/interpreter/gil_guard.h"
 #include "unirun/executors/python/python_executor.h"
 
 using unirun::python::GILGuard;

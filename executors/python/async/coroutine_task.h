@@ -1,0 +1,60 @@
+// CoroutineTask is the part of a task whose code is a coroutine: what an AsyncLoop asks of it, and
+// what the loop keeps for it.
+//
+// Thread: the loop's, with the GIL, but for what names another.
+
+#pragma once
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <atomic>
+
+#include "executors/python/error.h"
+#include "executors/python/tasks/task_state.h"
+
+namespace unirun::python {
+
+class AsyncLoop;
+struct CoroutineDriver;
+
+// How a coroutine has ended.
+enum class CoroutineEnd { returned, raised, cancelled };
+
+class CoroutineTask {
+ public:
+  explicit CoroutineTask(TaskState& state) : state_(state) { state.coroutine = this; }
+  CoroutineTask(const CoroutineTask&) = delete;
+  CoroutineTask& operator=(const CoroutineTask&) = delete;
+
+  [[nodiscard]] TaskState& state() const { return state_; }
+  // Where it runs; null: nowhere yet, or on a worker. Thread: any.
+  [[nodiscard]] AsyncLoop* loop() const { return loop_.load(std::memory_order_acquire); }
+  // Whether asyncio has been told to cancel it. Thread: any.
+  [[nodiscard]] bool was_cancelled() const { return cancelled_.load(std::memory_order_acquire); }
+
+ protected:
+  virtual ~CoroutineTask() = default;
+
+ private:
+  friend class AsyncLoop;
+
+  // Before it begins. False: it is no coroutine after all, and was handed to the workers.
+  [[nodiscard]] virtual bool belongs_on_loop(Shared<TaskState>& task) noexcept = 0;
+  // The coroutine, or another awaitable.
+  [[nodiscard]] virtual Result<Reference> make() noexcept = 0;
+  // The context to run in, its own; nothing: a copy of the loop's.
+  [[nodiscard]] virtual Reference context() noexcept { return {}; }
+  // What it returned; null: its exception is set, which this takes. Claims, and settles.
+  virtual void end(PyObject* value, CoroutineEnd how) noexcept = 0;
+
+  TaskState& state_;
+  std::atomic<AsyncLoop*> loop_{nullptr};
+  std::atomic<bool> cancelled_{false};
+  CoroutineDriver* driver_ = nullptr;  // Borrowed of the next.
+  PyObject* asyncio_task_ = nullptr;
+  CoroutineTask* next_ = nullptr;  // Of those that run on the loop.
+  CoroutineTask* previous_ = nullptr;
+};
+
+}  // namespace unirun::python

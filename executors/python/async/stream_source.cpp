@@ -1,0 +1,290 @@
+#include "executors/python/async/stream_source.h"
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <fmt/format.h>
+
+#include <array>
+#include <utility>
+
+#include "executors/python/async/async_loop.h"
+#include "executors/python/calls/invocation.h"
+#include "executors/python/future.h"
+#include "executors/python/runtime.h"
+#include "executors/python/values/conversion.h"
+#include "executors/python/values/exception_text.h"
+
+namespace unirun::python {
+namespace {
+
+using Room = StreamState::Room;
+
+Error not_iterable(PyObject* object) {
+  return {.code = Errc::conversion,
+          .message = fmt::format("what it returned is no iterable: '{}' object",
+                                 Py_TYPE(object)->tp_name)};
+}
+
+// ---- On workers ----
+
+// One turn of what is iterated there: the call, and as many items as there is room for.
+class StreamTurn final : public Outcome<void> {
+ public:
+  StreamTurn(std::shared_ptr<StreamState> stream, CallSpec call)
+      : stream_(std::move(stream)), call_(std::move(call)) {}
+  StreamTurn(std::shared_ptr<StreamState> stream, Ref iterator)
+      : stream_(std::move(stream)), iterator_(std::move(iterator)) {}
+
+  void run() noexcept override {
+    if (iterator_ || open()) make_items();
+    iterator_ = {};
+    if (claim(Ending::executed)) settle({});
+  }
+  void fail(Error error) noexcept override {
+    stream_->end(error);
+    Outcome::fail(std::move(error));
+  }
+
+ private:
+  // False: there is nothing to iterate here.
+  [[nodiscard]] bool open();
+  void make_items();
+  void close();
+  void go_on_later();
+
+  std::shared_ptr<StreamState> stream_;
+  CallSpec call_;
+  Ref iterator_;
+};
+
+// ---- On a loop ----
+
+// What iterates there. `put` says whether to pause, and `room` can be awaited.
+constexpr const char* pump_code = R"(
+async def pump(source, put, room, refuse):
+    if asyncio.iscoroutine(source):
+        source = await source
+    if not hasattr(source, "__aiter__"):
+        try:
+            items = iter(source)
+        except TypeError:
+            return refuse(source)
+        for item in items:
+            if put(item):
+                await room()
+        return
+    items = aiter(source)
+    try:
+        async for item in items:
+            if put(item):
+                await room()
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()
+)";
+
+class StreamPump final : public Outcome<void>, private CoroutineTask {
+ public:
+  StreamPump(std::shared_ptr<StreamState> stream, Ref source)
+      : CoroutineTask(static_cast<TaskState&>(*this)),
+        stream_(std::move(stream)),
+        source_(std::move(source)) {}
+
+  void run() noexcept override {}  // Not on a worker.
+  void fail(Error error) noexcept override {
+    stream_->end(error);
+    Outcome::fail(std::move(error));
+  }
+
+ private:
+  [[nodiscard]] bool belongs_on_loop(Shared<TaskState>& /*task*/) noexcept override { return true; }
+  [[nodiscard]] Result<Reference> make() noexcept override;
+  void end(PyObject* value, CoroutineEnd how) noexcept override;
+
+  std::shared_ptr<StreamState> stream_;
+  Ref source_;
+};
+
+constexpr const char* capsule_name = "unirun.stream";
+
+StreamState& stream_of(PyObject* capsule) {
+  return **static_cast<std::shared_ptr<StreamState>*>(PyCapsule_GetPointer(capsule, capsule_name));
+}
+
+PyObject* put(PyObject* self, PyObject* item) {
+  StreamState& stream = stream_of(self);
+  auto value = to_value(item);
+  if (value.ok()) return PyBool_FromLong(stream.put(std::move(value)) != Room::more ? 1 : 0);
+  stream.end(value.error());
+  Py_RETURN_TRUE;
+}
+
+PyObject* refuse(PyObject* self, PyObject* source) {
+  stream_of(self).end(not_iterable(source));
+  Py_RETURN_NONE;
+}
+
+void set_result(const Ref& future) {
+  const Reference is_done = Reference::steal(PyObject_CallMethod(future.get(), "done", nullptr));
+  if (is_done.get() == Py_False)
+    Reference::steal(PyObject_CallMethod(future.get(), "set_result", "O", Py_None));
+  PyErr_Clear();
+}
+
+// Whether the coroutine that runs was cancelled, and goes on all the same.
+bool was_struck(PyObject* asyncio) {
+  const Reference task = Reference::steal(PyObject_CallMethod(asyncio, "current_task", nullptr));
+  const Reference times =
+      Reference::steal(task ? PyObject_CallMethod(task.get(), "cancelling", nullptr) : nullptr);
+  const bool struck = times && PyObject_IsTrue(times.get()) == 1;
+  PyErr_Clear();
+  return struck;
+}
+
+// Awaited: until there is room, or, where there is some, for others to have their turn.
+PyObject* room(PyObject* self, PyObject* /*nothing*/) {
+  StreamState& stream = stream_of(self);
+  AsyncLoop* const loop = AsyncLoop::current();
+  const Reference asyncio = Reference::steal(PyImport_ImportModule("asyncio"));
+  if (!asyncio) return nullptr;
+  const bool is_cancelled = stream.is_cancelled();
+  if (is_cancelled && (stream.let_source_go() || was_struck(asyncio.get()))) {
+    const Reference error =
+        Reference::steal(PyObject_GetAttrString(asyncio.get(), "CancelledError"));
+    if (error) PyErr_SetNone(error.get());
+    return nullptr;
+  }
+  Reference future =
+      Reference::steal(PyObject_CallMethod(loop->asyncio().loop(), "create_future", nullptr));
+  if (!future) return nullptr;
+  if (is_cancelled) return future.release();  // Until the cancellation comes here, too.
+  const auto go_on = [loop, future = Ref::borrow(future.get())] {
+    loop->post([future] { set_result(future); });
+  };
+  if (stream.wait_for_room(go_on)) return future.release();
+  return PyObject_CallMethod(asyncio.get(), "sleep", "i", 0);
+}
+
+// Kept by the interpreter. Null: an exception is set.
+PyObject* pump_function() {
+  constexpr const char* name = "unirun.pump";
+  PyObject* const kept = PyInterpreterState_GetDict(PyInterpreterState_Get());
+  if (kept == nullptr) return nullptr;
+  if (PyObject* const found = PyDict_GetItemString(kept, name); found != nullptr) return found;
+  const Reference asyncio = Reference::steal(PyImport_ImportModule("asyncio"));
+  if (!asyncio) return nullptr;
+  const Reference names = Reference::steal(
+      Py_BuildValue("{s:O,s:O}", "__builtins__", PyEval_GetBuiltins(), "asyncio", asyncio.get()));
+  if (!names || !Reference::steal(PyRun_String(pump_code, Py_file_input, names.get(), names.get())))
+    return nullptr;
+  PyObject* const pump = PyDict_GetItemString(names.get(), "pump");
+  return PyDict_SetItemString(kept, name, pump) == 0 ? pump : nullptr;
+}
+
+Result<Reference> StreamPump::make() noexcept {
+  static std::array<PyMethodDef, 3> functions{{
+      {"put", put, METH_O, nullptr},
+      {"room", room, METH_NOARGS, nullptr},
+      {"refuse", refuse, METH_O, nullptr},
+  }};
+  const Ref source = std::exchange(source_, {});
+  PyObject* const pump = pump_function();
+  auto* const shared = new std::shared_ptr<StreamState>(stream_);
+  const Reference capsule =
+      Reference::steal(PyCapsule_New(shared, capsule_name, [](PyObject* dropped) {
+        delete static_cast<std::shared_ptr<StreamState>*>(
+            PyCapsule_GetPointer(dropped, capsule_name));
+      }));
+  if (!capsule) delete shared;
+  if (pump == nullptr || !capsule) return error_of_exception();
+  std::array<Reference, 3> given;
+  for (std::size_t at = 0; at < given.size(); ++at)
+    given.at(at) = Reference::steal(PyCFunction_New(&functions.at(at), capsule.get()));
+  Reference coroutine_object = Reference::steal(PyObject_CallFunctionObjArgs(
+      pump, source.get(), given[0].get(), given[1].get(), given[2].get(), nullptr));
+  if (!coroutine_object) return error_of_exception();
+  return coroutine_object;
+}
+
+void StreamPump::end(PyObject* value, CoroutineEnd how) noexcept {
+  std::optional<Error> error;
+  if (how == CoroutineEnd::cancelled) {
+    error = Error{.code = Errc::cancelled, .message = "the stream's coroutine was cancelled"};
+  } else if (value == nullptr) {
+    error = error_of_exception();
+  }
+  stream_->end(error);
+  const Ending ending = how == CoroutineEnd::returned ? Ending::executed
+                        : how == CoroutineEnd::raised ? Ending::failed
+                                                      : Ending::cancelled;
+  if (claim(ending)) settle(error ? Result<void>(*std::move(error)) : Result<void>());
+}
+
+// ---- A turn ----
+
+bool StreamTurn::open() {
+  if (stream_->is_cancelled()) return false;
+  const auto function = find_function(call_);
+  const auto returned = function.ok() ? call_object(function->get(), call_.args, call_.kwargs)
+                                      : Result<Reference>(function.error());
+  call_ = {};
+  if (!returned.ok()) {
+    stream_->end(returned.error());
+    return false;
+  }
+  PyObject* const source = returned->get();
+  const PyAsyncMethods* const async = Py_TYPE(source)->tp_as_async;
+  if (PyCoro_CheckExact(source) || (async != nullptr && async->am_aiter != nullptr)) {
+    auto* const pump = new StreamPump(stream_, Ref::borrow(source));
+    const Shared<TaskState> shared(pump);
+    pump->add_owner();
+    Runtime::get().enqueue(Shared<TaskState>(pump));
+    stream_->set_source(shared);
+    return false;
+  }
+  iterator_ = Ref::steal(PyObject_GetIter(source));
+  if (iterator_) return true;
+  PyErr_Clear();
+  stream_->end(not_iterable(source));
+  return false;
+}
+
+void StreamTurn::make_items() {
+  while (!stream_->is_cancelled()) {
+    const Reference item = Reference::steal(PyIter_Next(iterator_.get()));
+    if (!item) {
+      std::optional<Error> error;
+      if (PyErr_Occurred() != nullptr) error = error_of_exception();
+      return stream_->end(std::move(error));
+    }
+    auto value = to_value(item.get());
+    if (!value.ok()) {
+      stream_->end(value.error());
+    } else if (stream_->put(std::move(value)) == Room::pause) {
+      return go_on_later();
+    }
+  }
+  close();
+}
+
+void StreamTurn::close() {
+  const Reference method = Reference::steal(PyObject_GetAttrString(iterator_.get(), "close"));
+  if (method) Reference::steal(PyObject_CallNoArgs(method.get()));
+  PyErr_Clear();  // Nobody is there to hear of it.
+}
+
+void StreamTurn::go_on_later() {
+  const Shared<TaskState> turn(new StreamTurn(stream_, std::exchange(iterator_, {})));
+  const auto go_on = [turn] { Runtime::get().enqueue(turn); };
+  if (!stream_->wait_for_room(go_on)) go_on();
+}
+
+}  // namespace
+
+void start_stream_source(std::shared_ptr<StreamState> stream, CallSpec call) {
+  Runtime::get().enqueue(Shared<TaskState>(new StreamTurn(std::move(stream), std::move(call))));
+}
+
+}  // namespace unirun::python

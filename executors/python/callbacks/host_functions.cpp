@@ -1,0 +1,172 @@
+#include "executors/python/callbacks/host_functions.h"
+
+#include <array>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "executors/python/interpreter/gil_guard.h"
+#include "executors/python/python_executor.h"
+#include "executors/python/values/exception.h"
+#include "executors/python/values/exception_text.h"
+
+namespace unirun::python {
+namespace {
+
+PyObject* none_or_raise(const Result<void>& result) {
+  if (result) Py_RETURN_NONE;
+  raise_error(result.error());
+  return nullptr;
+}
+
+// ---- Beginning and end ----
+
+std::optional<Overflow> overflow_of(std::string_view word) {
+  if (word == "reject") return Overflow::reject;
+  if (word == "block") return Overflow::block;
+  if (word == "drop_oldest") return Overflow::drop_oldest;
+  PyErr_Format(PyExc_ValueError, "overflow: 'reject', 'block' or 'drop_oldest', not '%.100s'",
+               std::string(word).c_str());
+  return std::nullopt;
+}
+
+// The items of a sequence of str; null: none.
+std::optional<std::vector<std::string>> texts_of(PyObject* sequence) {
+  std::vector<std::string> texts;
+  if (sequence == nullptr) return texts;
+  const Reference items = Reference::steal(PySequence_Tuple(sequence));
+  if (!items) return std::nullopt;
+  for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(items.get()); ++at) {
+    const char* const text = PyUnicode_AsUTF8(PyTuple_GET_ITEM(items.get(), at));
+    if (text == nullptr) return std::nullopt;
+    texts.emplace_back(text);
+  }
+  return texts;
+}
+
+PyObject* attach(PyObject* /*module*/, PyObject* args, PyObject* kwargs) {
+  std::array<const char*, 6> names{"num_workers", "queue_size", "overflow",
+                                   "sys_path",    "preload",    nullptr};
+  PythonExecutor::Config config;
+  const char* overflow = "reject";
+  PyObject* sys_path = nullptr;
+  PyObject* preload = nullptr;
+  if (PyArg_ParseTupleAndKeywords(args, kwargs, "|$IIsOO:attach", const_cast<char**>(names.data()),
+                                  &config.num_workers, &config.queue_size, &overflow, &sys_path,
+                                  &preload) == 0)
+    return nullptr;
+  const auto word = overflow_of(overflow);
+  auto folders = texts_of(sys_path);
+  if (!word || !folders) return nullptr;
+  auto modules = texts_of(preload);
+  if (!modules) return nullptr;
+  config.overflow = *word;
+  config.sys_path = std::move(*folders);
+  config.preload = std::move(*modules);
+  return none_or_raise(PythonExecutor::attach(config));
+}
+
+Duration seconds(double count) {
+  const std::chrono::duration<double> time(count);
+  if (!(time < std::chrono::duration<double>(Duration::max()))) return Duration::max();
+  return std::max(Duration::zero(), std::chrono::duration_cast<Duration>(time));
+}
+
+PyObject* shut_down(PyObject* /*module*/, PyObject* args, PyObject* kwargs) {
+  std::array<const char*, 4> names{"drain", "interrupt", "grace", nullptr};
+  double drain = 5;
+  int interrupt = 1;
+  double grace = 5;
+  if (PyArg_ParseTupleAndKeywords(args, kwargs, "|$dpd:shutdown", const_cast<char**>(names.data()),
+                                  &drain, &interrupt, &grace) == 0)
+    return nullptr;
+  return none_or_raise(PythonExecutor::shutdown(
+      {.drain = seconds(drain), .interrupt = interrupt != 0, .grace = seconds(grace)}));
+}
+
+PyObject* is_initialized(PyObject* /*module*/, PyObject* /*unused*/) {
+  return PyBool_FromLong(PythonExecutor::is_initialized() ? 1 : 0);
+}
+
+// ---- Tasks ----
+
+// Calls `refused` with what ended the task, if that was anything but its return.
+class Refusal final : public Continuation {
+ public:
+  Refusal(Outcome<PyObject*>& outcome, Ref refused)
+      : outcome_(outcome), refused_(std::move(refused)) {}
+
+  void run() noexcept override {
+    const auto& outcome = outcome_.outcome();
+    if (outcome.ok()) return;
+    const GILGuard guard;
+    if (!guard.attached()) return;
+    raise_error(outcome.error());
+    const Reference exception = take_exception();
+    if (Reference::steal(PyObject_CallOneArg(refused_.get(), exception.get()))) return;
+    PyErr_WriteUnraisable(refused_.get());
+  }
+
+ private:
+  Outcome<PyObject*>& outcome_;
+  const Ref refused_;
+};
+
+PyObject* submit(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t count) {
+  if (count != 2) {
+    PyErr_SetString(PyExc_TypeError, "submit(task, refused): two callables");
+    return nullptr;
+  }
+  const auto outcome = PythonExecutor::submit(Ref::borrow(arguments[0])).release();
+  outcome->follow(std::make_unique<Refusal>(*outcome, Ref::borrow(arguments[1])));
+  Py_RETURN_NONE;
+}
+
+// ---- Statistics ----
+
+PyObject* stats(PyObject* /*module*/, PyObject* /*unused*/) {
+  const Stats now = PythonExecutor::get_stats();
+  const std::array figures{std::pair{"submitted", now.submitted},
+                           std::pair{"tasks_executed", now.tasks_executed},
+                           std::pair{"tasks_queued", now.tasks_queued},
+                           std::pair{"tasks_failed", now.tasks_failed},
+                           std::pair{"cancelled", now.cancelled},
+                           std::pair{"timed_out", now.timed_out},
+                           std::pair{"rejected", now.rejected},
+                           std::pair{"interrupted", now.interrupted},
+                           std::pair{"running", now.running},
+                           std::pair{"stuck", now.stuck},
+                           std::pair{"workers", now.workers},
+                           std::pair{"avg_execution_time_ns", now.avg_execution_time_ns},
+                           std::pair{"avg_queue_wait_ns", now.avg_queue_wait_ns},
+                           std::pair{"avg_gil_wait_ns", now.avg_gil_wait_ns}};
+  Reference all = Reference::steal(PyDict_New());
+  for (const auto& [name, figure] : figures) {
+    const Reference number = Reference::steal(PyLong_FromUnsignedLongLong(figure));
+    if (!all || !number || PyDict_SetItemString(all.get(), name, number.get()) != 0) return nullptr;
+  }
+  return all.release();
+}
+
+}  // namespace
+
+bool add_host_functions(PyObject* module) {
+  static std::array<PyMethodDef, 6> functions{
+      {{"attach", method(attach), METH_VARARGS | METH_KEYWORDS,
+        "attach(*, num_workers=0, queue_size=10000, overflow='reject', sys_path=(), preload=())"},
+       {"shutdown", method(shut_down), METH_VARARGS | METH_KEYWORDS,
+        "shutdown(*, drain=5.0, interrupt=True, grace=5.0): in seconds."},
+       {"is_initialized", is_initialized, METH_NOARGS, nullptr},
+       {"submit", method(submit), METH_FASTCALL,
+        "submit(task, refused): a worker calls task(). refused(exception) is called if that never "
+        "happens, or does not end well."},
+       {"stats", stats, METH_NOARGS, nullptr},
+       {}}};
+  return PyModule_AddFunctions(module, functions.data()) == 0;
+}
+
+}  // namespace unirun::python

@@ -1,0 +1,52 @@
+#include "executors/python/calls/blocking_call.h"
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <fmt/format.h>
+
+#include "executors/python/contexts/context_state.h"
+#include "executors/python/interpreter/gil_guard.h"
+#include "executors/python/tasks/worker.h"
+
+namespace unirun::python {
+
+std::optional<Error> refuse_on_loop(std::string_view what) {
+  if (EventLoop::current() == nullptr) return std::nullopt;
+  return Error{.code = Errc::unsupported,
+               .message = fmt::format("{}() would block this event loop's thread: use async_call() "
+                                      "or submit(), or another thread",
+                                      what)};
+}
+
+std::optional<Error> refuse_depth(std::string_view what) {
+  if (CallDepth::current() <= CallDepth::limit()) return std::nullopt;
+  return Error{.code = Errc::depth_exceeded,
+               .message = fmt::format("{}(): Python calls C++ calls Python more than {} deep, "
+                                      "which is the limit (Config::max_depth)",
+                                      what, CallDepth::limit())};
+}
+
+bool is_for_this_worker(const CallOptions& options) {
+  if (PythonWorker::current() == nullptr || options.timeout) return false;
+  if (options.token.on_cancel([] {})) return false;
+  const ContextState* const here = ContextState::current();
+  return options.context == ContextId::none || (here != nullptr && here->id() == options.context);
+}
+
+Result<void> run_on_this_worker(const CallOptions& options, const std::function<void()>& work) {
+  const GILGuard guard;
+  if (!guard.attached())
+    return Error{.code = Errc::finalized, .message = "Python has ended, or is about to"};
+  ContextState* const outer = ContextState::current();
+  if (options.context == ContextId::none) ContextState::set_current(nullptr);
+  const bool ran = PythonWorker::current()->run_with_room(work);
+  ContextState::set_current(outer);
+  if (ran) return {};
+  return Error{.code = Errc::depth_exceeded,
+               .message = fmt::format("at depth {} the stack is used up, and there is no thread to "
+                                      "go on with",
+                                      CallDepth::current())};
+}
+
+}  // namespace unirun::python

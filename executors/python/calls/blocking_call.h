@@ -1,0 +1,57 @@
+// How a call that waits is made: on a worker, which waits for nobody, as a call, with its caller
+// beneath it on the stack; elsewhere it is submitted, to be cancelled by its token.
+//
+// Thread: any that may block.
+
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "executors/python/calls/call_depth.h"
+#include "executors/python/python_executor.h"
+
+namespace unirun::python {
+
+// On a loop's thread: `what` may not wait there. Else nothing.
+[[nodiscard]] std::optional<Error> refuse_on_loop(std::string_view what);
+
+// Deeper than Config::max_depth: `what` may not go there. Else nothing.
+[[nodiscard]] std::optional<Error> refuse_depth(std::string_view what);
+
+// Whether this is a worker that may run such a call itself: one for any worker or for the context
+// that runs here, without a timeout or a token, which only a task of its own can obey.
+[[nodiscard]] bool is_for_this_worker(const CallOptions& options);
+
+// Runs `work` with the GIL and with room for it. Errors: finalized; depth_exceeded, no thread can
+// be had to go on.
+[[nodiscard]] Result<void> run_on_this_worker(const CallOptions& options,
+                                              const std::function<void()>& work);
+
+template <class Function>
+auto call_and_wait(std::string_view what, Function function, const CallOptions& options)
+    -> Result<detail::ValueOf<Function&>> {
+  using T = detail::ValueOf<Function&>;
+  if (auto refused = refuse_on_loop(what)) return *std::move(refused);
+  if (auto refused = refuse_depth(what)) return *std::move(refused);
+  if (is_for_this_worker(options)) {
+    std::optional<Result<T>> outcome;
+    const auto ran =
+        run_on_this_worker(options, [&] { outcome.emplace(detail::outcome_of<T>(function)); });
+    if (!ran.ok()) return ran.error();
+    return *std::move(outcome);
+  }
+  auto outcome = PythonExecutor::submit(
+      [function = std::move(function), depth = CallDepth::current()]() mutable {
+        const CallDepth same_chain(depth);
+        return function();
+      },
+      {.timeout = options.timeout, .context = options.context, .priority = options.priority});
+  const unirun::Registration cancellation =
+      options.token.on_cancel([&outcome] { outcome.cancel(); });
+  return outcome.get();
+}
+
+}  // namespace unirun::python

@@ -1,0 +1,146 @@
+#include "executors/python/calls/invocation.h"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "executors/python/calls/function_cache.h"
+#include "executors/python/contexts/context_state.h"
+#include "executors/python/values/conversion.h"
+#include "executors/python/values/exception_text.h"
+
+namespace unirun::python {
+namespace {
+
+Error error_in(std::string_view place, Error error) {
+  error.message = fmt::format("{}: {}", place, error.message);
+  return error;
+}
+
+// What a call is given, as vectorcall wants it: by position, then the values by name, whose names
+// are a tuple.
+class Arguments {
+ public:
+  Arguments(const Args& args, const Kwargs& kwargs) {
+    objects_.reserve(args.size() + kwargs.size() + 1);
+    objects_.push_back(nullptr);  // The callee's to use for self.
+    positional_ = args.size();
+  }
+  ~Arguments() {
+    for (PyObject* const object : objects_) Py_XDECREF(object);
+  }
+  Arguments(const Arguments&) = delete;
+  Arguments& operator=(const Arguments&) = delete;
+
+  [[nodiscard]] Result<void> convert(const Args& args, const Kwargs& kwargs) {
+    for (const Value& value : args) {
+      if (auto added = add(value); !added.ok())
+        return error_in(fmt::format("argument {}", objects_.size()), added.error());
+    }
+    if (kwargs.empty()) return {};
+    names_ = Reference::steal(PyTuple_New(static_cast<Py_ssize_t>(kwargs.size())));
+    if (!names_) return error_of_exception();
+    Py_ssize_t at = 0;
+    for (const auto& [name, value] : kwargs) {
+      auto text = to_python(Value(name));
+      if (!text.ok()) return error_in("the name of an argument", text.error());
+      PyTuple_SET_ITEM(names_.get(), at++, text->release());
+      if (auto added = add(value); !added.ok())
+        return error_in(fmt::format("argument {}", name), added.error());
+    }
+    return {};
+  }
+
+  [[nodiscard]] PyObject* call(PyObject* callable) {
+    return PyObject_Vectorcall(callable, objects_.data() + 1,
+                               positional_ | PY_VECTORCALL_ARGUMENTS_OFFSET, names_.get());
+  }
+
+ private:
+  [[nodiscard]] Result<void> add(const Value& value) {
+    auto object = to_python(value);
+    if (!object.ok()) return object.error();
+    objects_.push_back(object->release());
+    return {};
+  }
+
+  std::vector<PyObject*> objects_;
+  std::size_t positional_ = 0;
+  Reference names_;
+};
+
+Error error_as(Errc code) {
+  Error error = error_of_exception();
+  if (error.code == Errc::python_exception) error.code = code;
+  return error;
+}
+
+}  // namespace
+
+Result<Reference> call_object(PyObject* callable, const Args& args, const Kwargs& kwargs) {
+  if (PyCallable_Check(callable) == 0) {
+    PyErr_Format(PyExc_TypeError, "'%.200s' object is not callable", Py_TYPE(callable)->tp_name);
+    return error_as(Errc::not_callable);
+  }
+  Arguments arguments(args, kwargs);
+  if (auto converted = arguments.convert(args, kwargs); !converted.ok()) return converted.error();
+  Reference returned = Reference::steal(arguments.call(callable));
+  if (!returned) return error_of_call();
+  return returned;
+}
+
+Result<Reference> find_function(const CallSpec& call) {
+  FunctionCache* const functions = FunctionCache::current();
+  if (functions == nullptr) return error_of_exception();
+  const ContextState* const context = ContextState::current();
+  return functions->find(call.module, call.function,
+                         context != nullptr ? context->names() : nullptr);
+}
+
+Result<Value> invoke(const CallSpec& call, Returned returned_as) {
+  const auto function = find_function(call);
+  if (!function.ok()) return function.error();
+  return call_for_value(function->get(), call.args, call.kwargs, returned_as);
+}
+
+Result<Value> call_for_value(PyObject* callable, const Args& args, const Kwargs& kwargs,
+                             Returned returned_as) {
+  const auto returned = call_object(callable, args, kwargs);
+  if (!returned.ok()) return returned.error();
+  auto value = to_value(returned->get(), {.others_as_refs = returned_as == Returned::any});
+  if (value.ok()) return value;
+  return error_in("what it returned", value.error());
+}
+
+Result<Reference> attribute_of(const Ref& object, const std::string& name) {
+  if (!object) return Error{.code = Errc::conversion, .message = "a Ref of nothing"};
+  PyObject* const here = object.get();
+  if (here == nullptr) {
+    return Error{.code = Errc::wrong_interpreter,
+                 .message = fmt::format("the object belongs to interpreter {}: only a context "
+                                        "there can use it",
+                                        object.interpreter_id())};
+  }
+  const auto text = to_python(Value(name));
+  if (!text.ok()) return error_in("the name of an attribute", text.error());
+  Reference found = Reference::steal(PyObject_GetAttr(here, text->get()));
+  if (found) return found;
+  return PyErr_ExceptionMatches(PyExc_AttributeError) != 0 ? error_as(Errc::unknown_function)
+                                                           : error_of_exception();
+}
+
+Result<void> reload_module(const std::string& name) {
+  const Reference text = Reference::steal(PyUnicode_FromString(name.c_str()));
+  if (!text) return error_of_exception();
+  Reference module = Reference::steal(PyImport_GetModule(text.get()));
+  PyErr_Clear();
+  module =
+      Reference::steal(module ? PyImport_ReloadModule(module.get()) : PyImport_Import(text.get()));
+  if (!module) return error_as(Errc::import_failed);
+  return {};
+}
+
+}  // namespace unirun::python

@@ -1,0 +1,137 @@
+#include "executors/python/calls/parallel.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "executors/python/processes/process_pool.h"
+#include "framework/clock.h"
+
+namespace unirun::python {
+namespace {
+
+Error not_open() {
+  return {.code = Errc::not_initialized,
+          .message =
+              "the PythonExecutor is not running: call PythonExecutor::initialize() first, "
+              "or it has been shut down"};
+}
+
+}  // namespace
+
+void Parallel::open(Options options) {
+  const std::lock_guard lock(mutex_);
+  options_ = std::move(options);
+  is_open_ = true;
+}
+
+bool Parallel::is_idle() {
+  const std::lock_guard lock(mutex_);
+  return entering_ == 0 && runs_.empty();
+}
+
+void Parallel::close(Instant deadline) {
+  {
+    const std::lock_guard lock(mutex_);
+    is_open_ = false;
+  }
+  const Duration rest =
+      deadline == Instant::max() ? Duration::max() : deadline - SystemClock().now();
+  static_cast<void>(ended_.wait(rest, [this] { return is_idle(); }));
+  std::vector<Shared<ParallelRun>> left;
+  {
+    const std::lock_guard lock(mutex_);
+    left = runs_;
+  }
+  for (const auto& run : left) {
+    if (run->claim(Ending::cancelled))
+      run->fail({.code = Errc::cancelled, .message = "the executor was shut down before it ended"});
+  }
+  static_cast<void>(ended_.wait(Duration::max(), [this] { return is_idle(); }));
+  std::unique_ptr<CallRunner> processes;
+  {
+    const std::lock_guard lock(mutex_);
+    processes = std::move(processes_);
+  }
+}
+
+void Parallel::forget() {
+  new (&mutex_) std::mutex;  // Whoever held it is not here.
+  is_open_ = false;
+  entering_ = 0;
+  static_cast<void>(processes_.release());
+  for (auto& run : runs_) static_cast<void>(run.release());
+  runs_.clear();
+}
+
+Result<CallRunner*> Parallel::enter(ExecutionMode mode) {
+  const std::lock_guard lock(mutex_);
+  if (!is_open_) return not_open();
+  CallRunner* runner = &threads_;
+  if (mode == ExecutionMode::process || mode == ExecutionMode::subinterp) {
+    if (!processes_) {
+      auto command = worker_command(options_.worker_program);
+      if (!command) return command.error();
+      auto pool = ProcessPool::start({.command = *std::move(command),
+                                      .configuration = options_.configuration,
+                                      .size = options_.width});
+      if (!pool) return pool.error();
+      processes_ = *std::move(pool);
+    }
+    runner = processes_.get();
+  }
+  ++entering_;
+  return runner;
+}
+
+void Parallel::leave() {
+  {
+    const std::lock_guard lock(mutex_);
+    --entering_;
+  }
+  ended_.ring();
+}
+
+future<std::vector<Result<Value>>> Parallel::run(std::span<const CallSpec> calls,
+                                                 ExecutionMode mode,
+                                                 std::optional<Duration> timeout) {
+  const auto runner = enter(mode);
+  CallRunner& place = runner ? **runner : threads_;
+  const Shared<ParallelRun> run(new ParallelRun(place, {calls.begin(), calls.end()}, options_.width,
+                                                [this](ParallelRun& ended) { on_end(ended); }));
+  future<std::vector<Result<Value>>> outcome{
+      Shared<Outcome<std::vector<Result<Value>>>>(run.get())};
+  run->add_owner();
+  if (!runner) {
+    if (run->claim(Ending::failed)) run->fail(runner.error());
+    return outcome;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    runs_.push_back(run);
+  }
+  if (timeout) {
+    const auto timer = deadlines_.start(deadline_after(*timeout), [run, at = *timeout] {
+      const auto milliseconds = std::chrono::duration<double, std::milli>(at).count();
+      run->expire(
+          {.code = Errc::timeout,
+           .message = fmt::format("not ended {} ms after parallel() was called", milliseconds)});
+    });
+    if (timer.ok()) run->timer = *timer;
+  }
+  run->begin();
+  leave();
+  return outcome;
+}
+
+void Parallel::on_end(ParallelRun& run) {
+  deadlines_.cancel(run.timer);
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(runs_, [&run](const auto& one) { return one.get() == &run; });
+  }
+  ended_.ring();
+}
+
+}  // namespace unirun::python

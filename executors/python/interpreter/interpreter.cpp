@@ -1,0 +1,247 @@
+#include "executors/python/interpreter/interpreter.h"
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <atomic>
+#include "executors/python/interpreter/gil_guard.h"
+#include "executors/python/values/conversion.h"
+
+#include "executors/python/callbacks/native_module.h"
+#include "executors/python/interpreter/graveyard.h"
+#include "executors/python/interpreter/python_thread.h"
+#include "executors/python/tasks/or_hang.h"
+#include "executors/python/values/exception_text.h"
+
+namespace unirun::python {
+namespace {
+
+struct Started {
+  PyThreadState* state = nullptr;  // Of the thread that started it.
+  pthread_t thread{};
+};
+
+// How long those who are inside have to leave, when a host ends.
+constexpr Duration exit_patience = std::chrono::milliseconds(100);
+
+// Null: none, or somebody else's.
+Started* started = nullptr;
+Interpreter::ExitHook exit_hook = nullptr;  // Of a host's.
+std::atomic<bool> finalized{false};
+
+Error error_of(const PyStatus& status) {
+  const char* const where = status.func != nullptr ? status.func : "Py_InitializeFromConfig";
+  const char* const what = status.err_msg != nullptr ? status.err_msg : "it ended";
+  return Error{.code = Errc::python_exception,
+               .message = fmt::format("Python does not start: {}: {}", where, what)};
+}
+
+// Owns a PyConfig.
+class Configuration {
+ public:
+  explicit Configuration(const InterpreterOptions& options) {
+    options.isolated ? PyConfig_InitIsolatedConfig(&config_) : PyConfig_InitPythonConfig(&config_);
+    config_.install_signal_handlers = options.install_signal_handlers ? 1 : 0;
+    config_.site_import = options.isolated ? 0 : 1;
+    config_.parse_argv = 0;
+  }
+  ~Configuration() { PyConfig_Clear(&config_); }
+  Configuration(const Configuration&) = delete;
+  Configuration& operator=(const Configuration&) = delete;
+
+  [[nodiscard]] PyStatus initialize() { return Py_InitializeFromConfig(&config_); }
+
+ private:
+  PyConfig config_{};
+};
+
+bool prepend_paths(const std::vector<std::string>& paths) {
+  PyObject* const sys_path = PySys_GetObject("path");  // Borrowed.
+  if (sys_path == nullptr) return paths.empty();
+  Py_ssize_t at = 0;
+  for (const std::string& path : paths) {
+    const Reference text = Reference::steal(
+        PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size())));
+    if (!text) return false;
+    // From an executor before this one.
+    const int is_there = PySequence_Contains(sys_path, text.get());
+    if (is_there < 0) return false;
+    if (is_there == 0 && PyList_Insert(sys_path, at++, text.get()) != 0) return false;
+  }
+  return true;
+}
+
+bool set_switch_interval(std::chrono::microseconds interval) {
+  const Reference sys = Reference::steal(PyImport_ImportModule("sys"));
+  if (!sys) return false;
+  const double seconds = std::chrono::duration<double>(interval).count();
+  return static_cast<bool>(
+      Reference::steal(PyObject_CallMethod(sys.get(), "setswitchinterval", "d", seconds)));
+}
+
+// What may differ from one executor to the next.
+void apply(const InterpreterOptions& options) {
+  if (!prepend_paths(options.sys_path) || !set_switch_interval(options.switch_interval))
+    PyErr_Clear();
+}
+
+Error has_been_finalized() {
+  return Error{.code = Errc::finalized,
+               .message =
+                   "Python has been finalized, and extension modules do not survive a "
+                   "second start: shutdown() alone lets it be used again"};
+}
+
+// ---- A host's ----
+
+PyObject* on_exit(PyObject* /*self*/, PyObject* /*unused*/) {
+  exit_hook();
+  PyThreadState* const state = PyEval_SaveThread();
+  Gate::close_for_good(exit_patience);
+  or_hang([state] { PyEval_RestoreThread(state); });
+  Graveyard::close(0);
+  finalized = true;
+  Py_RETURN_NONE;
+}
+
+// Before the host waits for its threads, which is before it finalizes; where `threading` has no
+// such place, among the functions of `atexit`.
+bool register_exit_hook() {
+  static PyMethodDef definition{"end_of_unirun", on_exit, METH_NOARGS, nullptr};
+  const Reference hook = Reference::steal(PyCFunction_New(&definition, nullptr));
+  const Reference threading = Reference::steal(PyImport_ImportModule("threading"));
+  if (!hook || !threading) return false;
+  Reference add = Reference::steal(PyObject_GetAttrString(threading.get(), "_register_atexit"));
+  if (!add && PyErr_ExceptionMatches(PyExc_AttributeError) != 0) {
+    PyErr_Clear();
+    const Reference atexit = Reference::steal(PyImport_ImportModule("atexit"));
+    if (!atexit) return false;
+    add = Reference::steal(PyObject_GetAttrString(atexit.get(), "register"));
+  }
+  if (!add) return false;
+  return static_cast<bool>(Reference::steal(PyObject_CallOneArg(add.get(), hook.get())));
+}
+
+}  // namespace
+
+bool Interpreter::is_running() { return Gate::is_open(); }
+
+bool Interpreter::has_ended() { return finalized; }
+
+Result<void> Interpreter::start(const InterpreterOptions& options) {
+  if (finalized) return has_been_finalized();
+  if (started != nullptr && !Gate::is_open()) {
+    return Error{.code = Errc::unsupported,
+                 .message =
+                     "a child of fork() has nothing of its parent's Python but a copy of "
+                     "its memory: execute a program instead"};
+  }
+  if (started != nullptr) {
+    const GILGuard guard;
+    apply(options);
+    return {};
+  }
+  if (Py_IsInitialized() != 0) {
+    return Error{.code = Errc::already_initialized,
+                 .message =
+                     "Python runs already and belongs to somebody else: an extension module "
+                     "calls attach_to_host() instead"};
+  }
+  Configuration configuration(options);
+  if (const PyStatus status = configuration.initialize(); PyStatus_Exception(status) != 0)
+    return error_of(status);
+  apply(options);
+  auto installed = install_native_module();
+  Gate::open();
+  started = new Started{PyEval_SaveThread(), ::pthread_self()};
+  return installed;
+}
+
+bool Interpreter::is_gil_enabled() {
+#ifdef Py_GIL_DISABLED
+  const GILGuard guard;
+  if (!guard.attached()) return false;
+  const Reference enabled = Reference::steal(PyObject_CallMethod(
+      Reference::steal(PyImport_ImportModule("sys")).get(), "_is_gil_enabled", nullptr));
+  if (!enabled) PyErr_Clear();
+  return !enabled || enabled.get() == Py_True;
+#else
+  return true;
+#endif
+}
+
+Array Interpreter::sys_path() {
+  const GILGuard guard;
+  PyObject* const paths = guard.attached() ? PySys_GetObject("path") : nullptr;  // Borrowed.
+  if (paths == nullptr || PyList_Check(paths) == 0) return {};
+  Array texts;
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(paths); ++i) {
+    auto text = to_value(PyList_GET_ITEM(paths, i));
+    if (text.ok() && text->is_string()) texts.push_back(*std::move(text));
+  }
+  return texts;
+}
+
+std::string Interpreter::version() {
+  const std::string text = Py_GetVersion();
+  return text.substr(0, text.find(' '));
+}
+
+Result<void> Interpreter::adopt(const InterpreterOptions& options, ExitHook before_exit) {
+  if (finalized) return has_been_finalized();
+  if (started != nullptr || Py_IsInitialized() == 0) {
+    return Error{.code = started != nullptr ? Errc::already_initialized : Errc::not_initialized,
+                 .message =
+                     "attach_to_host() is for extension modules of a Python that runs "
+                     "already: a program of C++ calls initialize()"};
+  }
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    return Error{.code = Errc::wrong_interpreter,
+                 .message = "attach_to_host() in a sub-interpreter: call it in the main one"};
+  }
+  if (exit_hook == nullptr) {
+    if (!register_exit_hook()) {
+      Error error = error_of_exception();
+      error.code = Errc::finalized;
+      return error;
+    }
+    exit_hook = before_exit;
+  }
+  if (!prepend_paths(options.sys_path) ||
+      (options.switch_interval != InterpreterOptions().switch_interval &&
+       !set_switch_interval(options.switch_interval)))
+    return error_of_exception();
+  if (!Gate::is_open()) Gate::open();
+  return {};
+}
+
+Result<void> Interpreter::finalize(Duration timeout) {
+  if (started == nullptr) {
+    return Error{.code = finalized ? Errc::finalized : Errc::unsupported,
+                 .message = finalized ? "Python has been finalized already"
+                                      : "there is no Python that initialize() has started"};
+  }
+  if (::pthread_equal(started->thread, ::pthread_self()) == 0) {
+    return Error{.code = Errc::unsupported,
+                 .message = "finalize() belongs on the thread that called initialize()"};
+  }
+  if (!Gate::close(timeout)) {
+    return Error{.code = Errc::stuck,
+                 .message =
+                     "a thread holds the GIL, or waits for it, in a GILGuard: Python cannot "
+                     "be finalized under its feet"};
+  }
+  PyEval_RestoreThread(started->state);
+  Graveyard::close(0);
+  const int flushed = Py_FinalizeEx();
+  finalized = true;
+  delete std::exchange(started, nullptr);
+  if (flushed == 0) return {};
+  return Error{.code = Errc::python_exception,
+               .message = "Python ended, but could not write out what stood in its buffers"};
+}
+
+}  // namespace unirun::python

@@ -1,0 +1,74 @@
+// PythonThread is this thread as Python knows it: its thread state, made once and kept until the
+// thread ends (PyGILState makes a new one each time, at five times the price), and its place at the
+// gate.
+//
+// The gate: CPython kills or hangs a thread that asks for the GIL once finalization has begun
+// (cpython#87135, #124619), and asking first whether it has is a race. So whoever asks has entered
+// before, and finalization begins when everybody has left.
+//
+// Thread: each its own.
+
+#pragma once
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <atomic>
+#include <cstddef>
+
+#include "executors/python/tasks/or_hang.h"
+#include "framework/time.h"
+
+namespace unirun::python {
+
+class PythonThread {
+ public:
+  // The calling thread's.
+  [[nodiscard]] static PythonThread& current();
+
+  PythonThread(const PythonThread&) = delete;
+  PythonThread& operator=(const PythonThread&) = delete;
+
+  // The state with which this thread holds the GIL, of whichever interpreter; null: it does not.
+  [[nodiscard]] static PyThreadState* attached_state();
+
+  // Waits for the GIL, in the state that this thread has, which is made the first time: of the
+  // interpreter that brought the thread along, else of the main one. False: there is no
+  // interpreter, or it is ending. REQUIRES: not attached.
+  [[nodiscard]] bool attach();
+  // Ends what attach() began. REQUIRES: attached.
+  void leave();
+
+ private:
+  friend class Gate;
+  PythonThread();
+  ~PythonThread();
+  [[nodiscard]] PyThreadState* find_state();
+
+  std::atomic<std::size_t> inside_{0};  // Attachments that have begun and not ended.
+  PyThreadState* made_ = nullptr;       // By this, for the thread.
+  std::size_t life_ = 0;                // Of the interpreter for which it was made.
+};
+
+// One a process, as CPython is.
+class Gate {
+ public:
+  // From now on threads may attach. Thread: with the GIL.
+  static void open();
+  [[nodiscard]] static bool is_open();
+  // Refuses whoever comes, and waits until those inside have left. False: they had not after
+  // `timeout`, and the gate stands open again. Thread: without the GIL.
+  [[nodiscard]] static bool close(Duration timeout);
+  // The same, but it stays shut, whoever is still inside.
+  static bool close_for_good(Duration timeout);
+  // In a child of fork(), where the caller is the only thread: shut, and nobody is inside.
+  static void forget();
+
+ private:
+  friend class PythonThread;
+  [[nodiscard]] static bool enter(PythonThread& thread);
+  static void leave(PythonThread& thread);
+  [[nodiscard]] static bool is_empty();
+};
+
+}  // namespace unirun::python

@@ -1,0 +1,56 @@
+#include "executors/python/interpreter/stand_in.h"
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <utility>
+
+#include "executors/python/callbacks/native_function.h"
+#include "executors/python/calls/call_depth.h"
+#include "executors/python/contexts/context_state.h"
+#include "executors/python/tasks/or_hang.h"
+#include "executors/thread/service_thread.h"
+
+namespace unirun::python {
+namespace {
+
+// The context that one thread has entered moves to the other, as if it were the same thread.
+void swap_contexts(PyThreadState* one, PyThreadState* other) {
+  std::swap(one->context, other->context);
+  ++one->context_ver;
+  ++other->context_ver;
+}
+
+// What belongs to the chain of calls and not to the thread.
+struct Chain {
+  std::uint32_t depth = CallDepth::current();
+  NativeFrame* frame = NativeFrame::innermost();
+  ContextState* context = ContextState::current();
+};
+
+void stand_in(PyThreadState* outer, const Chain& chain, const std::function<void()>& work) {
+  const CallDepth at(chain.depth);
+  NativeFrame::set_innermost(chain.frame);
+  ContextState::set_current(chain.context);
+  PyThreadState* const state = PyThreadState_New(outer->interp);
+  or_hang([state] { PyEval_RestoreThread(state); });
+  swap_contexts(outer, state);
+  work();
+  swap_contexts(outer, state);
+  PyThreadState_Clear(state);
+  PyThreadState_DeleteCurrent();
+}
+
+}  // namespace
+
+bool run_on_stand_in(const std::function<void()>& work, std::size_t stack_bytes) {
+  PyThreadState* const outer = PyEval_SaveThread();
+  auto thread = ServiceThread::start(
+      "py-stand-in", [outer, chain = Chain{}, &work] { stand_in(outer, chain, work); },
+      stack_bytes);
+  if (thread.ok()) thread->join();
+  or_hang([outer] { PyEval_RestoreThread(outer); });
+  return thread.ok();
+}
+
+}  // namespace unirun::python

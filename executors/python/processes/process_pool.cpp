@@ -1,0 +1,149 @@
+#include "executors/python/processes/process_pool.h"
+
+#include <algorithm>
+#include <csignal>
+#include <utility>
+
+namespace unirun::python {
+namespace {
+
+// So long processes have to end once the pool does.
+constexpr Duration farewell = std::chrono::seconds(2);
+
+Error shut_down() {
+  return {.code = Errc::cancelled, .message = "the executor was shut down before it had ended"};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ProcessPool>> ProcessPool::start(Options options) {
+  std::unique_ptr<ProcessPool> pool(new ProcessPool(std::move(options)));
+  auto thread = ServiceThread::start("py-processes", [raw = pool.get()] { raw->live(); });
+  if (!thread.ok()) return Error{.code = Errc::unsupported, .message = thread.error().message};
+  pool->thread_.emplace(std::move(*thread));
+  return pool;
+}
+
+ProcessPool::~ProcessPool() {
+  if (!thread_) return;
+  loop_.post([this] { close(); });
+  static_cast<void>(end_.wait(Duration::max(), [this] { return ended_.load(); }));
+  while (!thread_->try_join()) {
+  }
+}
+
+CallRunner::Cancel ProcessPool::run(CallSpec call, OnDone on_done) {
+  const std::uint64_t id = last_id_.fetch_add(1) + 1;
+  // A function object is copied, and a call may be large: it goes along in one place.
+  auto order = std::make_shared<Order>();
+  order->id = id;
+  order->call = Array{std::move(call.module), std::move(call.function),
+                      std::move(call.args).values(), std::move(call.kwargs)};
+  order->on_done = std::move(on_done);
+  loop_.post([this, order] {
+    if (closing_) return order->on_done(shut_down());
+    waiting_.push_back(std::move(*order));
+    assign();
+  });
+  return [this, id] { loop_.post([this, id] { cancel(id); }); };
+}
+
+// ---- Thread: the pool's own ----
+
+void ProcessPool::live() {
+  loop_.run();
+  seats_.clear();
+  ended_.store(true);
+  end_.ring();
+}
+
+void ProcessPool::assign() {
+  while (!waiting_.empty()) {
+    Seat* seat = find_seat();
+    if (seat == nullptr && seats_.size() == options_.size) return;
+    Order order = std::move(waiting_.front());
+    waiting_.pop_front();
+    if (seat == nullptr) {
+      const auto added = add_seat();
+      if (!added) {
+        order.on_done(added.error());
+        continue;
+      }
+      seat = *added;
+    }
+    begin(*seat, std::move(order));
+  }
+}
+
+// One that has nothing to do; null: there is none.
+ProcessPool::Seat* ProcessPool::find_seat() {
+  const auto found =
+      std::ranges::find_if(seats_, [](const auto& seat) { return seat->order == 0; });
+  return found != seats_.end() ? found->get() : nullptr;
+}
+
+Result<ProcessPool::Seat*> ProcessPool::add_seat() {
+  auto seat = std::make_unique<Seat>();
+  Seat* const raw = seat.get();
+  auto process = WorkerProcess::start(loop_, options_.command, [this, raw] { on_ended(*raw); });
+  if (!process) return process.error();
+  raw->process = *std::move(process);
+  // It takes one thing after another, and refuses what comes after a bad configuration.
+  raw->process->ask("configure", options_.configuration, {});
+  seats_.push_back(std::move(seat));
+  return raw;
+}
+
+void ProcessPool::begin(Seat& seat, Order order) {
+  seat.order = order.id;
+  const auto on_answer = [this, &seat, on_done = std::move(order.on_done)](Result<Value> answer) {
+    seat.order = 0;
+    loop_.cancel_timer(std::exchange(seat.escalation, TimerId::none));
+    on_done(std::move(answer));
+    // Not from within the channel, which may be at its end.
+    loop_.post([this] { assign(); });
+  };
+  seat.process->ask("call", std::move(order.call), on_answer);
+}
+
+void ProcessPool::cancel(std::uint64_t id) {
+  const auto waiting = std::ranges::find(waiting_, id, &Order::id);
+  if (waiting != waiting_.end()) {
+    const OnDone on_done = std::move(waiting->on_done);
+    waiting_.erase(waiting);
+    return on_done(Error{.code = Errc::cancelled, .message = "cancelled before it began"});
+  }
+  const auto seat =
+      std::ranges::find_if(seats_, [id](const auto& one) { return one->order == id; });
+  if (seat == seats_.end() || (*seat)->escalation != TimerId::none) return;
+  (*seat)->process->ask("interrupt", {}, {});
+  escalate(**seat, SIGTERM);
+}
+
+// If it still works at the same after the grace.
+void ProcessPool::escalate(Seat& seat, int signal) {
+  seat.escalation = loop_.start_timer(clock_.now() + options_.grace, [this, &seat, signal] {
+    seat.process->signal(signal);
+    if (signal == SIGTERM) escalate(seat, SIGKILL);
+  });
+}
+
+void ProcessPool::on_ended(Seat& seat) {
+  loop_.cancel_timer(seat.escalation);
+  std::erase_if(seats_, [&seat](const auto& one) { return one.get() == &seat; });
+  if (closing_ && seats_.empty()) loop_.stop();
+}
+
+void ProcessPool::close() {
+  closing_ = true;
+  for (const Order& order : std::exchange(waiting_, {})) order.on_done(shut_down());
+  for (const auto& seat : seats_) {
+    const bool is_idle = seat->order == 0;
+    seat->process->dismiss(shut_down());
+    if (!is_idle) seat->process->signal(SIGKILL);
+  }
+  if (seats_.empty()) return loop_.stop();
+  static_cast<void>(loop_.start_timer(clock_.now() + farewell, [this] { loop_.stop(); }));
+}
+
+}  // namespace unirun::python

@@ -1,0 +1,175 @@
+#include "executors/python/processes/process_worker.h"
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "executors/python/calls/call_task.h"
+#include "executors/python/processes/message_channel.h"
+#include "executors/python/processes/worker_process.h"
+#include "executors/python/python_executor.h"
+#include "executors/python/values/typed_value.h"
+#include "framework/clock.h"
+#include "framework/event_loop.h"
+
+namespace unirun::python {
+namespace {
+
+// Once its owner is gone it has so long, in seconds: code may hold the GIL for ever.
+constexpr unsigned farewell = 10;
+
+class ProcessWorker {
+ public:
+  int live();
+
+ private:
+  void on_question(std::uint64_t id, Question question);
+  [[nodiscard]] Result<Value> configure(const Value& body);
+  void call(std::uint64_t id, Value body);
+  void interrupt();
+  void answer(std::uint64_t id, Result<Value> outcome);
+
+  SystemClock clock_;
+  EventLoop loop_{clock_};
+  MessageChannel channel_{
+      loop_,
+      worker_socket,
+      {.on_question = [this](std::uint64_t id,
+                             Question question) { on_question(id, std::move(question)); },
+       .on_closed = [this] { loop_.stop(); }}};
+  std::optional<Error> refusal_ =
+      Error{.code = Errc::not_initialized, .message = "a worker process is configured first"};
+  std::map<std::uint64_t, Shared<TaskState>> calls_;
+};
+
+void ProcessWorker::answer(std::uint64_t id, Result<Value> outcome) {
+  calls_.erase(id);
+  channel_.answer(id, std::move(outcome));
+}
+
+void ProcessWorker::on_question(std::uint64_t id, Question question) {
+  if (question.word == "configure") return channel_.answer(id, configure(question.body));
+  if (question.word == "call") return call(id, std::move(question.body));
+  if (question.word == "interrupt") {
+    interrupt();
+    return channel_.answer(id, Value());
+  }
+  channel_.answer(id,
+                  Error{.code = Errc::unsupported,
+                        .message = fmt::format("a worker process knows no '{}'", question.word)});
+}
+
+template <class T>
+T entry(const Object& object, std::string_view key, T otherwise) {
+  const Value* const value = object.find(key);
+  if (value == nullptr) return otherwise;
+  auto read = from_value<T>(*value);
+  return read.ok() ? *std::move(read) : otherwise;
+}
+
+Result<void> set_sys_path(const std::vector<std::string>& paths) {
+  const Reference list = Reference::steal(PyList_New(0));
+  if (!list) return error_of_exception();
+  for (const std::string& path : paths) {
+    const Reference text = Reference::steal(
+        PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size())));
+    if (!text || PyList_Append(list.get(), text.get()) != 0) return error_of_exception();
+  }
+  if (PySys_SetObject("path", list.get()) != 0) return error_of_exception();
+  return {};
+}
+
+Result<void> import_one(const std::string& module) {
+  if (Reference::steal(PyImport_ImportModule(module.c_str()))) return {};
+  Error error = error_of_exception();
+  error.code = Errc::import_failed;
+  error.message = fmt::format("preload: {}: {}", module, error.message);
+  return error;
+}
+
+// Its sys.path is its owner's, whole; so preloading comes afterwards.
+Result<Value> ProcessWorker::configure(const Value& body) {
+  const Object& given = body.as_object();
+  PythonExecutor::Config config{.num_workers = 1};
+  config.isolated = entry(given, "isolated", true);
+  config.switch_interval =
+      std::chrono::microseconds(entry<std::int64_t>(given, "switch_interval_us", 5000));
+  config.stack_bytes = entry<std::uint64_t>(given, "stack_bytes", config.stack_bytes);
+  auto started = PythonExecutor::start(config);
+  if (started.ok()) {
+    started = PythonExecutor::submit([&given]() -> Result<void> {
+                auto done = set_sys_path(entry(given, "sys_path", std::vector<std::string>()));
+                for (const auto& module : entry(given, "preload", std::vector<std::string>())) {
+                  if (done.ok()) done = import_one(module);
+                }
+                return done;
+              }).get();
+  }
+  if (!started.ok()) {
+    refusal_ = started.error();
+    return started.error();
+  }
+  refusal_.reset();
+  return Value();
+}
+
+void ProcessWorker::call(std::uint64_t id, Value body) {
+  if (refusal_) return channel_.answer(id, *refusal_);
+  Array parts = std::move(body).as_array();
+  CallSpec spec{.module = std::move(parts[0]).as_string(),
+                .function = std::move(parts[1]).as_string(),
+                .args = std::move(parts[2]).as_array(),
+                .kwargs = std::move(parts[3]).as_object()};
+  const Shared<TaskState> task(new CallTask(
+      std::move(spec),
+      [this, id](Result<Value> outcome) {
+        auto shared = std::make_shared<Result<Value>>(std::move(outcome));
+        loop_.post([this, id, shared] { answer(id, std::move(*shared)); });
+      },
+      Returned::values));
+  calls_.emplace(id, task);
+  enqueue(task);
+}
+
+void ProcessWorker::interrupt() {
+  for (const auto& [id, call] : calls_) static_cast<void>(cancel_task(*call));
+}
+
+int ProcessWorker::live() {
+  loop_.run();
+  ::alarm(farewell);
+  if (!PythonExecutor::is_initialized()) return 0;
+  const auto ended =
+      PythonExecutor::shutdown({.drain = Duration::zero(), .grace = std::chrono::seconds(1)});
+  if (ended.ok()) static_cast<void>(PythonExecutor::finalize());
+  // What still runs must not find this gone.
+  std::fflush(nullptr);
+  ::_exit(0);
+}
+
+}  // namespace
+
+int run_process_worker() {
+  int type = 0;
+  socklen_t size = sizeof type;
+  if (::getsockopt(worker_socket, SOL_SOCKET, SO_TYPE, &type, &size) != 0) {
+    std::fputs("This program belongs to unirun::python, which starts it by itself.\n", stderr);
+    return 2;
+  }
+  ::fcntl(worker_socket, F_SETFD, FD_CLOEXEC);
+  return ProcessWorker().live();
+}
+
+}  // namespace unirun::python

@@ -1,0 +1,32 @@
+#include "executors/python/tasks/task_calls.h"
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include "executors/python/interpreter/gil_guard.h"
+#include "executors/python/runtime.h"
+#include "executors/python/tasks/worker.h"
+#include "framework/clock.h"
+
+namespace unirun::python {
+
+void enqueue(Shared<TaskState> task) noexcept { Runtime::get().enqueue(std::move(task)); }
+
+bool cancel_task(TaskState& task) noexcept { return Runtime::get().cancel(task); }
+
+bool wait_until_settled(TaskState& task, Instant deadline) {
+  if (task.is_settled()) return true;
+  if (PythonWorker* const worker = PythonWorker::current(); worker != nullptr) {
+    const GILGuard guard;  // A task may have let go of it.
+    if (guard.attached()) return worker->serve_until(task, deadline);
+  }
+  const GILRelease released;
+  return task.sleep_until(deadline);
+}
+
+Instant deadline_after(Duration timeout) {
+  const Instant now = SystemClock().now();
+  return timeout < Instant::max() - now ? now + timeout : Instant::max();
+}
+
+}  // namespace unirun::python

@@ -1,0 +1,32 @@
+// What tasks and futures ask of the executor, and of Python, without knowing either.
+
+#pragma once
+
+#include <optional>
+
+#include "executors/python/error.h"
+#include "executors/python/tasks/task_state.h"
+#include "framework/time.h"
+
+namespace unirun::python {
+
+// Queues a task that is not a submission of its own: it is never rejected. Without an executor it
+// fails. Thread: any.
+void enqueue(Shared<TaskState> task) noexcept;
+
+// As future::cancel(). Thread: any.
+[[nodiscard]] bool cancel_task(TaskState& task) noexcept;
+
+// As future::wait_for(). Thread: any.
+[[nodiscard]] bool wait_until_settled(TaskState& task, Instant deadline);
+
+// The end of a wait that begins now; Instant::max() where that is too far off.
+[[nodiscard]] Instant deadline_after(Duration timeout);
+
+// ---- With the GIL ----
+
+// Of code that returned null: its exception, or that there was none.
+[[nodiscard]] Error error_of_null();
+// Of code that returned a value and left an exception set; takes it off the thread.
+[[nodiscard]] std::optional<Error> left_over_error();
+}  // namespace unirun::python

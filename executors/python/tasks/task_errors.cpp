@@ -1,0 +1,26 @@
+#include "executors/python/python.h"
+// Python.h first.
+
+#include "executors/python/interpreter/python_thread.h"
+#include "executors/python/tasks/task_calls.h"
+#include "executors/python/values/exception_text.h"
+
+namespace unirun::python {
+
+Error error_of_null() {
+  if (PythonThread::attached_state() != nullptr && PyErr_Occurred() != nullptr)
+    return error_of_exception();
+  return {.code = Errc::python_exception,
+          .type = "builtins.SystemError",
+          .message =
+              "the task returned null without an exception set: what fails in C says why by "
+              "PyErr_SetString()"};
+}
+
+std::optional<Error> left_over_error() {
+  // A follow-up may run on a thread that has nothing to do with Python.
+  if (PythonThread::attached_state() == nullptr || PyErr_Occurred() == nullptr) return {};
+  return error_of_exception();
+}
+
+}  // namespace unirun::python

@@ -1,0 +1,134 @@
+#include "executors/python/tasks/task_queue.h"
+
+namespace unirun::python {
+namespace {
+
+// A priority has its turn at the latest after so many of more urgent ones.
+constexpr std::uint32_t patience = 64;
+
+// Stands for the newest task of a queue that is closed.
+TaskState* closed_mark() { return reinterpret_cast<TaskState*>(std::uintptr_t{1}); }
+
+}  // namespace
+
+void PythonTaskQueue::List::append(TaskState* task) {
+  task->next = nullptr;
+  (first_ == nullptr ? first_ : last_->next) = task;
+  last_ = task;
+}
+
+TaskState* PythonTaskQueue::List::pop() {
+  TaskState* const task = first_;
+  if (task != nullptr) first_ = task->next;
+  return task;
+}
+
+PythonTaskQueue::Pushed PythonTaskQueue::push(TaskState* task) {
+  TaskState* older = newest_.load(std::memory_order_relaxed);
+  do {
+    if (older == closed_mark()) return Pushed::closed;
+    task->next = older;
+    // Sequentially consistent: a worker that goes to sleep says so and looks here once more.
+  } while (!newest_.compare_exchange_weak(older, task));
+  return older == nullptr ? Pushed::first : Pushed::more;
+}
+
+void PythonTaskQueue::sort_in() {
+  TaskState* newest = newest_.load();
+  do {
+    if (newest == nullptr || newest == closed_mark()) return;
+  } while (!newest_.compare_exchange_weak(newest, nullptr));
+  TaskState* oldest = nullptr;
+  while (newest != nullptr) {
+    TaskState* const older = std::exchange(newest->next, oldest);
+    oldest = std::exchange(newest, older);
+  }
+  while (oldest != nullptr) {
+    TaskState* const next = oldest->next;
+    lists_[oldest->priority].append(oldest);
+    oldest = next;
+  }
+}
+
+PythonTaskQueue::List* PythonTaskQueue::choose() {
+  std::size_t chosen = priorities;
+  for (std::size_t at = 0; at < priorities; ++at) {
+    if (lists_[at].is_empty()) continue;
+    if (chosen == priorities) {
+      chosen = at;
+    } else if (++passed_over_[at] > patience) {
+      chosen = at;
+      break;
+    }
+  }
+  if (chosen == priorities) return nullptr;
+  passed_over_[chosen] = 0;
+  return &lists_[chosen];
+}
+
+bool PythonTaskQueue::is_sorted_empty() const {
+  for (const List& list : lists_) {
+    if (!list.is_empty()) return false;
+  }
+  return true;
+}
+
+Shared<TaskState> PythonTaskQueue::pop(bool* more) {
+  const std::lock_guard lock(mutex_);
+  sort_in();
+  List* const list = choose();
+  if (list == nullptr) return {};
+  TaskState* const task = list->pop();
+  if (more != nullptr) *more = !is_sorted_empty();
+  return Shared<TaskState>(task);
+}
+
+Shared<TaskState> PythonTaskQueue::pop_oldest() {
+  const std::lock_guard lock(mutex_);
+  sort_in();
+  for (std::size_t at = priorities; at-- > 0;) {
+    if (TaskState* const task = lists_[at].pop(); task != nullptr) return Shared<TaskState>(task);
+  }
+  return {};
+}
+
+bool PythonTaskQueue::is_empty() {
+  const std::lock_guard lock(mutex_);
+  sort_in();
+  return is_sorted_empty();
+}
+
+std::vector<Shared<TaskState>> PythonTaskQueue::all() {
+  std::vector<Shared<TaskState>> tasks;
+  const std::lock_guard lock(mutex_);
+  sort_in();
+  for (const List& list : lists_) {
+    for (TaskState* task = list.first(); task != nullptr; task = task->next) {
+      task->add_owner();
+      tasks.emplace_back(task);
+    }
+  }
+  return tasks;
+}
+
+void PythonTaskQueue::open() {
+  TaskState* closed = closed_mark();
+  newest_.compare_exchange_strong(closed, nullptr);
+}
+
+void PythonTaskQueue::close() {
+  const std::lock_guard lock(mutex_);
+  TaskState* nothing = nullptr;
+  // Whoever pushes meanwhile is sorted in, and tried again.
+  while (!newest_.compare_exchange_strong(nothing, closed_mark()) && nothing != closed_mark()) {
+    sort_in();
+    nothing = nullptr;
+  }
+}
+
+void PythonTaskQueue::clear() {
+  while (pop()) {
+  }
+}
+
+}  // namespace unirun::python

@@ -1,0 +1,75 @@
+// PythonTaskQueue holds tasks between those who submit and the workers: by priority, and within one
+// in the order of submission. Submitting takes no lock; a lower priority that was passed over often
+// enough has its turn.
+//
+// Thread: any. Owns a share of each task in it. Unbounded: see Admission.
+
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "executors/python/tasks/task_state.h"
+
+namespace unirun::python {
+
+inline constexpr std::size_t priorities = 4;
+
+class PythonTaskQueue {
+ public:
+  PythonTaskQueue() = default;
+  PythonTaskQueue(const PythonTaskQueue&) = delete;
+  PythonTaskQueue& operator=(const PythonTaskQueue&) = delete;
+  ~PythonTaskQueue() { clear(); }
+
+  enum class Pushed : std::uint8_t {
+    first,   // Nobody has been told of what stands here: wake a worker.
+    more,    // Whoever comes for the first will find it.
+    closed,  // And the task is still the caller's.
+  };
+  // Takes the caller's share over, unless it is closed.
+  [[nodiscard]] Pushed push(TaskState* task);
+
+  // The next; nothing where there is none. `more`: whether another stands behind it.
+  [[nodiscard]] Shared<TaskState> pop(bool* more = nullptr);
+
+  // The one that has waited longest among the least urgent.
+  [[nodiscard]] Shared<TaskState> pop_oldest();
+
+  [[nodiscard]] bool is_empty();
+  // All that stand here, and go on doing so.
+  [[nodiscard]] std::vector<Shared<TaskState>> all();
+
+  // A queue begins open. Once it is closed it takes nothing; what stands in it can still be had.
+  void open();
+  void close();
+
+ private:
+  class List {
+   public:
+    void append(TaskState* task);
+    [[nodiscard]] TaskState* pop();
+    [[nodiscard]] bool is_empty() const { return first_ == nullptr; }
+    [[nodiscard]] TaskState* first() const { return first_; }
+
+   private:
+    TaskState* first_ = nullptr;
+    TaskState* last_ = nullptr;
+  };
+
+  void clear();
+  void sort_in();
+  [[nodiscard]] List* choose();
+  [[nodiscard]] bool is_sorted_empty() const;
+
+  std::atomic<TaskState*> newest_{nullptr};  // Not sorted in yet, the newest first.
+  std::mutex mutex_;                         // Guards the rest. Nobody asks for the GIL within.
+  std::array<List, priorities> lists_;
+  std::array<std::uint32_t, priorities> passed_over_{};  // So many times since its last turn.
+};
+
+}  // namespace unirun::python

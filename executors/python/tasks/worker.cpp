@@ -1,0 +1,322 @@
+#include "executors/python/tasks/worker.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include "executors/python/calls/call_depth.h"
+#include "executors/python/interpreter/gil_guard.h"
+#include "executors/python/interpreter/graveyard.h"
+#include "executors/python/interpreter/interruption.h"
+#include "executors/python/interpreter/interruption_lock.h"
+#include "executors/python/interpreter/python_thread.h"
+#include "executors/python/interpreter/raise_in_thread.h"
+#include "executors/python/interpreter/stack_room.h"
+#include "executors/python/interpreter/stand_in.h"
+#include "framework/clock.h"
+#include "framework/futex.h"
+
+namespace unirun::python {
+namespace {
+
+// So many tasks are run before others are let at the GIL, if none of them lets go of it.
+constexpr unsigned tasks_per_hold = 256;
+
+thread_local PythonWorker* this_worker = nullptr;
+
+std::uint64_t count_of(Duration time) { return static_cast<std::uint64_t>(time.count()); }
+
+void stay_on(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<unsigned>(cpu), &set);
+  ::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
+}
+
+}  // namespace
+
+PythonWorker* PythonWorker::current() { return this_worker; }
+
+// ---- For the owner ----
+
+unirun::Status PythonWorker::start() {
+  auto thread = ServiceThread::start(
+      "py-worker-" + std::to_string(options_.id), [this] { live(); }, options_.stack_bytes);
+  if (!thread.ok()) return thread.error();
+  thread_.emplace(std::move(*thread));
+  return {};
+}
+
+void PythonWorker::dismiss() {
+  dismissed_.store(true);
+  bound_.close();
+  crew_.call(*this);
+}
+
+bool PythonWorker::join(Instant deadline) {
+  if (!thread_) return true;
+  const Duration rest =
+      deadline == Instant::max() ? Duration::max() : deadline - SystemClock().now();
+  if (!end_.wait(rest, [this] { return ended_.load(); })) return false;
+  while (!thread_->try_join()) {
+  }
+  thread_.reset();
+  return true;
+}
+
+void PythonWorker::abandon() {
+  dismiss();
+  if (thread_) thread_->detach();
+}
+
+bool PythonWorker::push(TaskState* task) {
+  const PythonTaskQueue::Pushed pushed = bound_.push(task);
+  if (pushed == PythonTaskQueue::Pushed::first) {
+    crew_.call(*this);
+    if (waits_.load()) wake();
+  }
+  return pushed != PythonTaskQueue::Pushed::closed;
+}
+
+bool PythonWorker::interrupt(const TaskState& task) {
+  const InterruptionLock lock(interruption_mutex_);
+  if (running_.load(std::memory_order_relaxed) != &task) return false;
+  if (is_shielded()) return deferred_ = true;
+  if (!interrupt_thread(python_id_)) return false;
+  if (!interrupted_) counts_.interrupted.add(1);
+  interrupted_ = true;
+  return true;
+}
+
+bool PythonWorker::interrupt(const ContextState& context) {
+  const TaskState* task = nullptr;
+  {
+    const InterruptionLock lock(interruption_mutex_);
+    const TaskState* const running = running_.load(std::memory_order_relaxed);
+    if (running != nullptr && running->bound_to.get() == &context) task = running;
+  }
+  return task != nullptr && interrupt(*task);
+}
+
+Shared<TaskState> PythonWorker::interrupt_running() {
+  Shared<TaskState> task;
+  {
+    const InterruptionLock lock(interruption_mutex_);
+    TaskState* const running = running_.load(std::memory_order_relaxed);
+    if (running == nullptr) return {};
+    running->add_owner();  // It cannot end before we let go of the GIL, or of the lock.
+    task = Shared<TaskState>(running);
+  }
+  static_cast<void>(interrupt(*task));
+  return task;
+}
+
+// ---- Its life ----
+
+void PythonWorker::wake() {
+  called_.store(1, std::memory_order_release);
+  futex_wake_all(called_);
+}
+
+void PythonWorker::sleep() {
+  while (called_.load(std::memory_order_acquire) == 0) futex_wait(called_, 0, nullptr);
+}
+
+void PythonWorker::live() {
+  this_worker = this;
+  if (options_.cpu) stay_on(*options_.cpu);
+  PythonThread& thread = PythonThread::current();
+  const SystemClock clock;
+  for (;;) {
+    const Instant asked = clock.now();
+    if (!thread.attach()) break;
+    counts_.attached.add(1);
+    counts_.gil_wait_ns.add(count_of(clock.now() - asked));
+    python_id_ = PyThread_get_thread_ident();
+    serve();
+    thread.leave();
+    if (!crew_.lie_down(*this)) {
+      if (dismissed_.load() && bound_.is_empty()) break;
+      continue;
+    }
+    sleep();
+  }
+  crew_.stop_searching(*this);
+  end_contexts();
+  ended_.store(true);
+  end_.ring();
+}
+
+Shared<TaskState> PythonWorker::take() {
+  if (searches_ || !bound_next_) {
+    bound_next_ = true;
+    if (Shared<TaskState> task = crew_.next(*this)) return task;
+    return bound_.pop();
+  }
+  bound_next_ = false;
+  if (Shared<TaskState> task = bound_.pop()) return task;
+  return crew_.next(*this);
+}
+
+void PythonWorker::serve() {
+  unsigned held = 0;
+  while (const Shared<TaskState> task = take()) {
+    run(*task);
+    if (++held % tasks_per_hold == 0) breathe();
+  }
+}
+
+void PythonWorker::breathe() {
+  PyThreadState* const state = PyEval_SaveThread();
+  or_hang([state] { PyEval_RestoreThread(state); });
+  Graveyard::clear();
+}
+
+void PythonWorker::run(TaskState& task) {
+  const CallDepth new_chain(0);
+  const ContextState::Turn turn(task.bound_to.get());
+  if (!task.start()) return;
+  if (!task.was_queued()) return task.run();  // Nobody's but ours: it does not count.
+  counts_.started.add(1);
+  observer_.on_taken(task);
+  const bool is_timed = task.submitted_at != Instant{};
+  const Instant began = is_timed ? SystemClock().now() : Instant{};
+  TaskState* const outer = running_.load(std::memory_order_relaxed);
+  const bool outer_interrupted = std::exchange(interrupted_, false);
+  // What was sent to the task that waits for this one waits until that goes on.
+  const bool outer_waits = outer_interrupted && is_interruption_pending(PyThreadState_Get());
+  if (outer_waits) clear_interruption(python_id_);
+  const unsigned outer_shields = std::exchange(shields_, 0);
+  const bool outer_deferred = std::exchange(deferred_, false);
+  running_.store(&task, std::memory_order_release);
+  task.run();
+  {
+    const InterruptionLock lock(interruption_mutex_);
+    // It must not strike what runs here next, nor code of ours.
+    if (interrupted_) clear_interruption(python_id_);
+    if (outer_waits) static_cast<void>(interrupt_thread(python_id_));
+    shields_ = outer_shields;
+    deferred_ = outer_deferred;
+    interrupted_ = outer_interrupted;
+    running_.store(outer, std::memory_order_release);
+  }
+  task.mark_over();
+  count(task, began);
+  observer_.on_ended(task);
+}
+
+void PythonWorker::count(const TaskState& task, Instant began) {
+  switch (task.ending()) {
+    case Ending::executed: counts_.executed.add(1); break;
+    case Ending::failed: counts_.failed.add(1); break;
+    case Ending::cancelled: counts_.cancelled.add(1); break;
+    case Ending::timed_out: counts_.timed_out.add(1); break;
+  }
+  if (began == Instant{}) return;
+  counts_.timed.add(1);
+  counts_.waited_ns.add(count_of(began - task.submitted_at));
+  counts_.ran_ns.add(count_of(SystemClock().now() - began));
+}
+
+// ---- Contexts ----
+
+void PythonWorker::move_in(std::shared_ptr<ContextState> context) {
+  ContextState* const key = context.get();
+  contexts_.emplace(key, std::move(context));
+}
+
+void PythonWorker::move_out(ContextState& context) {
+  context_count_.fetch_sub(1);
+  contexts_.erase(&context);
+}
+
+void PythonWorker::end_contexts() {
+  if (contexts_.empty()) return;
+  const GILGuard guard;
+  if (!guard.attached()) return;
+  while (!contexts_.empty()) std::shared_ptr(contexts_.begin()->second)->end();
+}
+
+// ---- A task that waits for another ----
+
+// Sleeps until the task is settled or there is something to do: true; false at `deadline`.
+bool PythonWorker::wait_for_either(TaskState& task, Instant deadline, bool bound_only) {
+  const std::uint32_t expected = task.expect();
+  if (task.is_settled()) return true;
+  if (bound_only) {
+    prepare_to_sleep();
+    waits_.store(true);
+    if (!bound_.is_empty()) {
+      waits_.store(false);
+      return true;
+    }
+  } else if (!crew_.lie_down(*this)) {
+    return true;
+  }
+  PyThreadState* const state = PyEval_SaveThread();
+  const Instant* const until = deadline == Instant::max() ? nullptr : &deadline;
+  const int woken = futex_wait_either(task.word(), expected, called_, 0, until, FutexScope::own);
+  waits_.store(false);
+  if (!bound_only) crew_.get_up(*this);
+  or_hang([state] { PyEval_RestoreThread(state); });
+  return woken != ETIMEDOUT;
+}
+
+bool PythonWorker::serve_until(TaskState& task, Instant deadline) {
+  const TaskState* const waiting = running_.load(std::memory_order_relaxed);
+  // What is bound elsewhere needs nothing of what anybody may run; what is bound to nobody may.
+  const bool bound_only =
+      waiting != nullptr && waiting->bound_to != nullptr && task.bound_to != nullptr;
+  while (!task.is_settled()) {
+    if (const Shared<TaskState> next = bound_only ? bound_.pop() : take()) {
+      if (!run_with_room([&] { run(*next); })) run(*next);
+    } else if (!wait_for_either(task, deadline, bound_only)) {
+      break;
+    }
+  }
+  crew_.stop_searching(*this);
+  return task.is_settled();
+}
+
+// ---- A part that is not interrupted ----
+
+void PythonWorker::raise_shield() {
+  const InterruptionLock lock(interruption_mutex_);
+  ++shields_;
+}
+
+bool PythonWorker::lower_shield() {
+  const InterruptionLock lock(interruption_mutex_);
+  if (!is_shielded() || --shields_ > 0 || !std::exchange(deferred_, false)) return false;
+  counts_.interrupted.add(1);
+  return true;
+}
+
+// ---- A stack that is used up ----
+
+// From now on this is the thread of the worker's that runs Python code: with what was sent to the
+// other and has not been raised there.
+void PythonWorker::move(PyThreadState* from, PyThreadState* to) {
+  const InterruptionLock lock(interruption_mutex_);
+  python_id_ = to->thread_id;
+  const Reference pending = Reference::borrow(from->async_exc);
+  if (!pending) return;
+  static_cast<void>(raise_in_thread(from->thread_id, nullptr));
+  static_cast<void>(raise_in_thread(to->thread_id, pending.get()));
+}
+
+bool PythonWorker::run_with_room(const std::function<void()>& work) {
+  if (has_stack_room()) return work(), true;
+  PyThreadState* const outer = PyThreadState_Get();
+  return run_on_stand_in(
+      [&] {
+        this_worker = this;
+        PyThreadState* const inner = PyThreadState_Get();
+        move(outer, inner);
+        work();
+        move(inner, outer);
+        this_worker = nullptr;
+      },
+      options_.stack_bytes);
+}
+
+}  // namespace unirun::python

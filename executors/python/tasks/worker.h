@@ -1,0 +1,161 @@
+// PythonWorker is a thread that runs tasks with the GIL: in one thread state for life, many tasks
+// under one hold. What is bound to it runs on it alone; what is bound to nobody it shares with its
+// crew.
+//
+// Thread: its own, but for what names another.
+
+#pragma once
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "executors/python/contexts/context_state.h"
+#include "executors/python/tasks/crew.h"
+#include "executors/python/tasks/task_queue.h"
+#include "executors/python/tasks/worker_counts.h"
+#include "executors/thread/service_thread.h"
+#include "framework/doorbell.h"
+
+namespace unirun::python {
+
+// Hears of a worker's tasks. Thread: the worker's, with the GIL.
+class WorkerObserver {
+ public:
+  // One that was queued runs now, or was found to have been ended before.
+  virtual void on_taken(TaskState& task) noexcept = 0;
+  virtual void on_ended(TaskState& task) noexcept = 0;
+
+ protected:
+  ~WorkerObserver() = default;
+};
+
+class PythonWorker {
+ public:
+  struct Options {
+    std::uint32_t id = 0;
+    std::size_t stack_bytes = 0;
+    std::optional<int> cpu;  // To stay on.
+  };
+
+  PythonWorker(Crew& crew, WorkerObserver& observer, Options options)
+      : crew_(crew), observer_(observer), options_(options) {}
+  PythonWorker(const PythonWorker&) = delete;
+  PythonWorker& operator=(const PythonWorker&) = delete;
+  ~PythonWorker() = default;
+
+  // The one whose thread this is; null on any other.
+  [[nodiscard]] static PythonWorker* current();
+
+  // ---- For the owner: thread any ----
+
+  // Errors: no thread can be had.
+  [[nodiscard]] unirun::Status start();
+  // It ends when there is nothing left to do.
+  void dismiss();
+  // True once its thread has ended, false at `deadline`.
+  [[nodiscard]] bool join(Instant deadline);
+  [[nodiscard]] bool has_ended() const { return ended_.load(); }
+  // It is given up: its thread ends when its task does, if ever. The worker outlives that.
+  void abandon();
+
+  // Queues what only this worker may run. False: it was dismissed.
+  [[nodiscard]] bool push(TaskState* task);
+  // What waits here for this worker alone, and goes on doing so.
+  [[nodiscard]] std::vector<Shared<TaskState>> waiting() { return bound_.all(); }
+
+  // So many contexts are to live here, or do.
+  [[nodiscard]] std::uint32_t contexts() const { return context_count_.load(); }
+  void expect_context() { context_count_.fetch_add(1); }
+
+  // Raises Interrupted where the task runs, if it runs here now; at the end of its shields, if it
+  // has any. Thread: with the GIL.
+  [[nodiscard]] bool interrupt(const TaskState& task);
+  [[nodiscard]] bool interrupt(const ContextState& context);
+  // The same for whatever runs here now, which is given; nothing where nothing does.
+  [[nodiscard]] Shared<TaskState> interrupt_running();
+  // What runs here now. Only to compare.
+  [[nodiscard]] const TaskState* running() const {
+    return running_.load(std::memory_order_acquire);
+  }
+
+  [[nodiscard]] const WorkerCounts& counts() const { return counts_; }
+  [[nodiscard]] std::uint32_t id() const { return options_.id; }
+
+  // ---- For the crew ----
+
+  void prepare_to_sleep() { called_.store(0, std::memory_order_relaxed); }
+  void wake();
+  [[nodiscard]] bool has_work() { return !bound_.is_empty() || dismissed_.load(); }
+  [[nodiscard]] bool searches() const { return searches_; }
+  void set_searching(bool searches) { searches_ = searches; }
+
+  // ---- For contexts that live here ----
+
+  // Those that have not moved out when the thread ends are ended then.
+  void move_in(std::shared_ptr<ContextState> context);
+  void move_out(ContextState& context);
+
+  // ---- For tasks that run here ----
+
+  // Serves what is queued until `task` is settled: true; false at `deadline`. With the GIL, which
+  // is let go of while there is nothing to do.
+  [[nodiscard]] bool serve_until(TaskState& task, Instant deadline);
+
+  // Runs `work` here, or, where too little of the stack is left, on a fresh thread that is the
+  // worker's meanwhile. False: that cannot be had, and it has not run. With the GIL.
+  [[nodiscard]] bool run_with_room(const std::function<void()>& work);
+
+  // From here to the same number of lower_shield() what would be raised here waits. With the GIL.
+  void raise_shield();
+  // True: something has waited, and is the caller's to raise.
+  [[nodiscard]] bool lower_shield();
+  [[nodiscard]] bool is_shielded() const { return shields_ > 0; }
+
+ private:
+  void live();
+  void serve();
+  [[nodiscard]] Shared<TaskState> take();
+  void run(TaskState& task);
+  void move(PyThreadState* from, PyThreadState* to);
+  void count(const TaskState& task, Instant began);
+  void sleep();
+  void breathe();
+  void end_contexts();
+  [[nodiscard]] bool wait_for_either(TaskState& task, Instant deadline, bool bound_only);
+
+  Crew& crew_;
+  WorkerObserver& observer_;
+  const Options options_;
+  PythonTaskQueue bound_;
+  WorkerCounts counts_;
+  std::unordered_map<ContextState*, std::shared_ptr<ContextState>> contexts_;
+  std::atomic<std::uint32_t> context_count_{0};
+
+  std::atomic<std::uint32_t> called_{0};  // It sleeps on this.
+  std::atomic<bool> waits_{false};        // For a task, and is told of what is bound here only.
+  bool searches_ = false;                 // Called by the crew, and has not looked yet.
+  bool bound_next_ = false;               // Whose turn it is.
+
+  std::atomic<TaskState*> running_{nullptr};
+  std::mutex interruption_mutex_;  // Where there is no GIL: guards `running_` against interrupt().
+  bool interrupted_ = false;       // An exception was sent to this thread for `running_`.
+  unsigned shields_ = 0;           // Of `running_`.
+  bool deferred_ = false;          // An interruption of it waits for the last of them to go.
+  unsigned long python_id_ = 0;    // Of the thread, as Python's threading has it.
+
+  std::optional<ServiceThread> thread_;
+  std::atomic<bool> dismissed_{false};
+  std::atomic<bool> ended_{false};
+  Doorbell end_;
+};
+
+}  // namespace unirun::python

@@ -1,0 +1,215 @@
+#include "executors/python/tasks/worker_pool.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace unirun::python {
+namespace {
+
+// What some workers have counted.
+struct Sum {
+  Stats stats;
+  std::uint64_t timed = 0;
+  std::uint64_t ran_ns = 0;
+  std::uint64_t waited_ns = 0;
+  std::uint64_t attached = 0;
+  std::uint64_t gil_wait_ns = 0;
+
+  void add(const WorkerCounts& counts) {
+    stats.tasks_executed += counts.executed.get();
+    stats.tasks_failed += counts.failed.get();
+    stats.cancelled += counts.cancelled.get();
+    stats.timed_out += counts.timed_out.get();
+    stats.interrupted += counts.interrupted.get();
+    timed += counts.timed.get();
+    ran_ns += counts.ran_ns.get();
+    waited_ns += counts.waited_ns.get();
+    attached += counts.attached.get();
+    gil_wait_ns += counts.gil_wait_ns.get();
+  }
+  [[nodiscard]] std::uint64_t ended() const {
+    return stats.tasks_executed + stats.tasks_failed + stats.cancelled + stats.timed_out;
+  }
+  void take_averages() {
+    if (timed > 0) {
+      stats.avg_execution_time_ns = ran_ns / timed;
+      stats.avg_queue_wait_ns = waited_ns / timed;
+    }
+    if (attached > 0) stats.avg_gil_wait_ns = gil_wait_ns / attached;
+  }
+};
+
+}  // namespace
+
+std::uint32_t WorkerPool::cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&set)));
+}
+
+// ---- Beginning and end ----
+
+std::shared_ptr<PythonWorker> WorkerPool::make_worker(std::uint32_t id) {
+  PythonWorker::Options options{.id = id, .stack_bytes = options_.stack_bytes, .cpu = {}};
+  if (!options_.pin.empty()) options.cpu = options_.pin[id % options_.pin.size()];
+  return std::make_shared<PythonWorker>(crew_, observer_, options);
+}
+
+// Those of the start before this one.
+void WorkerPool::retire() {
+  const std::lock_guard lock(mutex_);
+  for (Workers* const workers : {&workers_, &given_up_}) {
+    for (auto& worker : *workers) {
+      if (!worker->has_ended()) kept_.push_back(std::move(worker));
+    }
+    workers->clear();
+  }
+  ending_ = false;
+}
+
+Result<void> WorkerPool::start(Options options) {
+  options_ = std::move(options);
+  if (options_.size == 0) options_.size = cores();
+  retire();
+  crew_.gather();
+  for (std::uint32_t id = 0; id < options_.size; ++id) {
+    auto worker = make_worker(id);
+    if (const auto started = worker->start(); !started.ok()) {
+      crew_.dismiss();
+      static_cast<void>(join(Instant::max()));
+      return Error{.code = Errc::unsupported,
+                   .message = fmt::format("worker {} of {}: {}", id + 1, options_.size,
+                                          started.error().message)};
+    }
+    const std::lock_guard lock(mutex_);
+    workers_.push_back(std::move(worker));
+  }
+  return {};
+}
+
+std::size_t WorkerPool::join(Instant deadline) {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  std::size_t left = 0;
+  for (const auto& worker : workers_) worker->dismiss();
+  for (auto& worker : workers_) {
+    if (worker->join(deadline)) continue;
+    worker->abandon();
+    ++left;
+  }
+  return left;
+}
+
+void WorkerPool::forget() {
+  new (&mutex_) std::mutex;
+  std::ranges::move(workers_, std::back_inserter(kept_));
+  workers_.clear();
+  crew_.forget();
+  crew_.dismiss();
+}
+
+// ---- What runs ----
+
+WorkerPool::Workers::iterator WorkerPool::find(const TaskState& task) {
+  return std::ranges::find_if(workers_,
+                              [&](const auto& worker) { return worker->running() == &task; });
+}
+
+// Outside the lock, since it may run Python code. With the GIL held what runs cannot end, nor its
+// worker.
+bool WorkerPool::interrupt(const TaskState& task) {
+  PythonWorker* worker = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = find(task); found != workers_.end()) worker = found->get();
+  }
+  return worker != nullptr && worker->interrupt(task) && !worker->is_shielded();
+}
+
+bool WorkerPool::interrupt(TaskId id) {
+  const TaskState* running = nullptr;
+  PythonWorker* runner = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& worker : workers_) {
+      const TaskState* const task = worker->running();
+      if (task == nullptr || task->id != id) continue;
+      running = task;
+      runner = worker.get();
+    }
+  }
+  return running != nullptr && runner->interrupt(*running);
+}
+
+std::vector<Shared<TaskState>> WorkerPool::interrupt_all() {
+  std::vector<PythonWorker*> workers;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& worker : workers_) workers.push_back(worker.get());
+  }
+  std::vector<Shared<TaskState>> tasks;
+  for (PythonWorker* const worker : workers) {
+    if (Shared<TaskState> task = worker->interrupt_running()) tasks.push_back(std::move(task));
+  }
+  return tasks;
+}
+
+std::shared_ptr<PythonWorker> WorkerPool::give_up(const TaskState& task) {
+  const std::lock_guard lock(mutex_);
+  const auto found = find(task);
+  if (found == workers_.end() || ending_) return nullptr;
+  auto successor = make_worker((*found)->id());
+  if (!successor->start().ok()) return nullptr;
+  (*found)->abandon();
+  given_up_.push_back(std::exchange(*found, std::move(successor)));
+  return given_up_.back();
+}
+
+std::shared_ptr<PythonWorker> WorkerPool::choose_for_context() {
+  const std::lock_guard lock(mutex_);
+  if (workers_.empty() || ending_) return nullptr;
+  const auto& chosen = *std::ranges::min_element(
+      workers_, {}, [](const auto& worker) { return worker->contexts(); });
+  chosen->expect_context();
+  return chosen;
+}
+
+std::vector<Shared<TaskState>> WorkerPool::bound_tasks() {
+  std::vector<Shared<TaskState>> tasks;
+  const std::lock_guard lock(mutex_);
+  for (const auto& worker : workers_)
+    std::ranges::move(worker->waiting(), std::back_inserter(tasks));
+  return tasks;
+}
+
+Stats WorkerPool::statistics() {
+  Sum sum;
+  std::uint64_t started = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& worker : given_up_) sum.add(worker->counts());
+    for (const auto& worker : workers_) {
+      sum.add(worker->counts());
+      sum.stats.per_worker.push_back({.id = worker->id(),
+                                      .executed = worker->counts().executed.get(),
+                                      .failed = worker->counts().failed.get(),
+                                      .is_busy = worker->running() != nullptr});
+    }
+    for (const auto& worker : given_up_) started += worker->counts().started.get();
+    for (const auto& worker : workers_) started += worker->counts().started.get();
+    sum.stats.stuck = given_up_.size();
+    sum.stats.workers = workers_.size();
+  }
+  sum.stats.running = started - sum.ended();
+  sum.take_averages();
+  return sum.stats;
+}
+
+}  // namespace unirun::python
