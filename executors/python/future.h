@@ -16,6 +16,7 @@
 #include <optional>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "executors/python/error.h"
 #include "executors/python/tasks/or_hang.h"
@@ -84,17 +85,35 @@ class Outcome : public TaskState {
   using Kept = typename detail::Kept<T>::Type;
 
   // REQUIRES, here and in fail(): claimed.
-  void settle(Result<Kept> outcome) noexcept {
-    outcome_.emplace(std::move(outcome));
+  void settle(Result<Kept>&& outcome) noexcept {
+    if (!outcome.ok())
+      return Outcome::fail(outcome.error());  // Whoever overrides fail() calls this.
+    if constexpr (!std::is_void_v<Kept>) value_.emplace(*std::move(outcome));
     announce();
   }
-  void fail(Error error) noexcept override { settle(Result<Kept>(std::move(error))); }
+  void fail(Error error) noexcept override {
+    error_ = std::make_unique<Error>(std::move(error));
+    announce();
+  }
 
-  // REQUIRES: is_settled().
-  [[nodiscard]] Result<Kept>& outcome() { return *outcome_; }
+  // REQUIRES, here and below: is_settled(). Null: there is a value.
+  [[nodiscard]] const Error* error() const { return error_.get(); }
+  // REQUIRES: there is no error.
+  [[nodiscard]] auto& value() { return *value_; }
+  // Both, once.
+  [[nodiscard]] Result<Kept> take_outcome() {
+    if (error_) return std::move(*error_);
+    if constexpr (std::is_void_v<Kept>) {
+      return {};
+    } else {
+      return std::move(*value_);
+    }
+  }
 
  private:
-  std::optional<Result<Kept>> outcome_;
+  // An error is large and rare, and so lies elsewhere.
+  std::optional<std::conditional_t<std::is_void_v<Kept>, std::monostate, Kept>> value_;
+  std::unique_ptr<Error> error_;
 };
 
 // One that calls a function.
@@ -220,14 +239,13 @@ class [[nodiscard]] future {
 
    private:
     Result<typename Outcome<U>::Kept> call() noexcept {
-      auto& given = from_->outcome();
-      if (!given.ok()) return given.error();
+      if (const Error* const error = from_->error()) return *error;
       if constexpr (std::is_void_v<T>) {
         return detail::outcome_of<U>(*function_);
       } else if constexpr (std::is_same_v<T, PyObject*>) {
-        return detail::outcome_of<U>(*function_, given->pointer());
+        return detail::outcome_of<U>(*function_, from_->value().pointer());
       } else {
-        return detail::outcome_of<U>(*function_, std::move(*given));
+        return detail::outcome_of<U>(*function_, std::move(from_->value()));
       }
     }
 
@@ -272,12 +290,11 @@ class [[nodiscard]] future {
   }
 
   Result<T> take() {
-    auto& outcome = state()->outcome();
     if constexpr (std::is_same_v<T, PyObject*>) {
-      if (!outcome.ok()) return outcome.error();
-      return outcome->pointer();
+      if (const Error* const error = state()->error()) return *error;
+      return state()->value().pointer();
     } else {
-      return std::move(outcome);
+      return state()->take_outcome();
     }
   }
 

@@ -27,8 +27,7 @@ namespace {
 constexpr Duration ask_again_after = std::chrono::milliseconds(50);
 constexpr int asks = 10;
 
-// While more than this wait, one task in so many is timed.
-constexpr std::uint32_t long_queue = 16;
+// While all workers are busy one task in so many is timed, and stands for all of them.
 constexpr std::uint64_t timed_of = 8;
 
 // When a host ends, code that was interrupted has so long before it is given up.
@@ -69,6 +68,7 @@ Runtime::Runtime() { ::pthread_atfork(nullptr, nullptr, forget_in_child); }
 // What other threads held there, or were, is left alone.
 void Runtime::forget_in_child() {
   Gate::forget();
+  TaskMemory::forget();
   Graveyard::call(nullptr);
   Runtime& runtime = get();
   runtime.phase_ = Phase::none;
@@ -131,7 +131,8 @@ Result<void> Runtime::start(const PythonExecutor::Config& config, Begin begin) {
 }
 
 Result<void> Runtime::start_workers() {
-  submitted_ = rejected_ = cancelled_in_queue_ = timed_out_in_queue_ = 0;
+  ids_before_ = last_id_.load();
+  rejected_ = cancelled_in_queue_ = timed_out_in_queue_ = 0;
   admission_.set_limit(config_.queue_size);
   admission_.open();
   Graveyard::call(call_for_graves);
@@ -295,25 +296,39 @@ Error Runtime::refusal(ContextId id) {
                                  name)};
 }
 
+// Counts it as submitted, before anything of it is counted as ended.
+TaskId Runtime::next_id() { return TaskId{last_id_.fetch_add(1, std::memory_order_relaxed) + 1}; }
+
+void Runtime::take_time(TaskState& task) {
+  if (pool_.crew().has_sleepers()) {
+    task.stands_for = 1;
+  } else if (static_cast<std::uint64_t>(task.id) % timed_of == 0) {
+    task.stands_for = timed_of;
+  } else {
+    return;
+  }
+  task.submitted_at = SystemClock().now();
+}
+
 void Runtime::submit(Shared<TaskState> task, const SubmitOptions& options) {
-  task->id = TaskId{last_id_.fetch_add(1, std::memory_order_relaxed) + 1};
+  task->id = next_id();
   task->priority = std::min<std::uint8_t>(options.priority, priorities - 1);
-  submitted_.fetch_add(1);
-  static_cast<void>(task->enter_queue());  // Nobody else knows of it yet.
+  task->enter_queue_unseen();
   if (options.timeout && *options.timeout <= Duration::zero())
     return time_out(*task, *options.timeout);
   if (!admit(*task, options)) return;
   task->is_admitted = true;
-  if (admission_.size() < long_queue || static_cast<std::uint64_t>(task->id) % timed_of == 0)
-    task->submitted_at = SystemClock().now();
+  take_time(*task);
   if (options.timeout && !start_timer(task, *options.timeout)) return;
   static_cast<void>(push(task, options.context));
 }
 
 void Runtime::enqueue(Shared<TaskState> task) {
-  task->id = TaskId{last_id_.fetch_add(1, std::memory_order_relaxed) + 1};
-  if (!task->enter_queue()) return;
-  submitted_.fetch_add(1);
+  task->id = next_id();
+  if (!task->enter_queue()) {  // It was cancelled before.
+    cancelled_in_queue_.fetch_add(1);
+    return;
+  }
   static_cast<void>(push(task));
 }
 
@@ -565,7 +580,7 @@ Stats Runtime::statistics() {
   stats.cancelled += cancelled_in_queue_.load();
   stats.timed_out += timed_out_in_queue_.load();
   stats.rejected = rejected_.load();
-  stats.submitted = submitted_.load();
+  stats.submitted = last_id_.load() - ids_before_;
   stats.tasks_queued = stats.submitted - stats.rejected - stats.tasks_executed -
                        stats.tasks_failed - stats.cancelled - stats.timed_out - stats.running;
   return stats;

@@ -78,6 +78,8 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] Result<void> start(const PythonExecutor::Config& config, Begin begin);
   [[nodiscard]] Result<void> start_workers();
   void open_parallel();
+  [[nodiscard]] TaskId next_id();
+  void take_time(TaskState& task);
   [[nodiscard]] bool admit(TaskState& task, const SubmitOptions& options);
   [[nodiscard]] bool drop_oldest();
   [[nodiscard]] bool start_timer(const Shared<TaskState>& task, Duration timeout);
@@ -111,9 +113,9 @@ class Runtime final : private WorkerObserver {
   ModeFacts facts_;
   Parallel parallel_{deadlines_};
 
-  std::atomic<std::uint64_t> last_id_{0};
-  std::atomic<std::uint64_t> submitted_{0};
-  std::atomic<std::uint64_t> rejected_{0};
+  std::uint64_t ids_before_ = 0;                       // Given before the last start.
+  alignas(64) std::atomic<std::uint64_t> last_id_{0};  // Whoever submits writes here.
+  alignas(64) std::atomic<std::uint64_t> rejected_{0};
   std::atomic<std::uint64_t> cancelled_in_queue_{0};
   std::atomic<std::uint64_t> timed_out_in_queue_{0};
 };

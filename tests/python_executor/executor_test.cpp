@@ -500,6 +500,7 @@ TEST_CASE("A16: statistics add up in every snapshot under load") {
     REQUIRE(stats.submitted == stats.tasks_executed + stats.tasks_failed + stats.cancelled +
                                    stats.timed_out + stats.rejected + stats.tasks_queued +
                                    stats.running);
+    REQUIRE(stats.running <= 2);
   }
   over = true;
   for (auto& producer : producers) producer.join();

@@ -34,7 +34,7 @@ class Gather::Arrival final : public Continuation {
  public:
   Arrival(Shared<Gather> gather, std::size_t at, Outcome<Value>& call)
       : gather_(std::move(gather)), at_(at), call_(call) {}
-  void run() noexcept override { gather_->arrive(at_, std::move(call_.outcome())); }
+  void run() noexcept override { gather_->arrive(at_, call_.take_outcome()); }
 
  private:
   Shared<Gather> gather_;

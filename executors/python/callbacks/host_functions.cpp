@@ -101,11 +101,11 @@ class Refusal final : public Continuation {
       : outcome_(outcome), refused_(std::move(refused)) {}
 
   void run() noexcept override {
-    const auto& outcome = outcome_.outcome();
-    if (outcome.ok()) return;
+    const Error* const error = outcome_.error();
+    if (error == nullptr) return;
     const GILGuard guard;
     if (!guard.attached()) return;
-    raise_error(outcome.error());
+    raise_error(*error);
     const Reference exception = take_exception();
     if (Reference::steal(PyObject_CallOneArg(refused_.get(), exception.get()))) return;
     PyErr_WriteUnraisable(refused_.get());

@@ -96,7 +96,7 @@ class NativeCall final : public Outcome<Value> {
 
   // A new reference, or null with the exception set. REQUIRES: it is settled.
   PyObject* take() {
-    if (!thrown_) return to_object(outcome());
+    if (!thrown_) return to_object(take_outcome());
     try {
       std::rethrow_exception(thrown_);
     } catch (...) {
@@ -180,7 +180,7 @@ PyObject* wait_for(const std::shared_ptr<NativeFunction>& function, CppArguments
   if (const auto* const now = std::get_if<Result<Value>>(&*answer)) return to_object(*now);
   const auto& later = std::get<Shared<Outcome<Value>>>(*answer);
   static_cast<void>(wait_until_settled(*later, Instant::max()));
-  return to_object(later->outcome());
+  return to_object(later->take_outcome());
 }
 
 // ---- Awaiting it ----

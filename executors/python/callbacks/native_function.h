@@ -143,7 +143,7 @@ class IntoValue final : public Continuation {
   IntoValue(Shared<Outcome<T>> from, Shared<Outcome<Value>> to)
       : from_(std::move(from)), to_(std::move(to)) {}
   void run() noexcept override {
-    auto& outcome = from_->outcome();
+    auto outcome = from_->take_outcome();
     if (!to_->claim(outcome.ok() ? Ending::executed : Ending::failed)) return;
     if (!outcome.ok()) {
       to_->fail(outcome.error());

@@ -125,7 +125,9 @@ Error ContextState::loss() const {
 Result<void> ContextState::wait_until_ended() {
   if (PythonWorker::current() == worker_.get() && on_stack_ > 0) return {};
   static_cast<void>(wait_until_settled(*ended_, Instant::max()));
-  return ended_->outcome();
+  const Error* const error = ended_->error();
+  if (error != nullptr) return *error;
+  return {};
 }
 
 // ---- Its names ----

@@ -5,11 +5,18 @@
 namespace unirun::python {
 
 bool Admission::take_place() {
-  std::uint32_t inside = inside_.load(std::memory_order_relaxed);
-  while (limit_ == 0 || inside < limit_) {
-    if (inside_.compare_exchange_weak(inside, inside + 1)) return true;
-  }
-  return false;
+  std::uint64_t entered = entered_.load(std::memory_order_relaxed);
+  // Signed: more may have left by now than had entered by then, and the exchange fails.
+  const auto is_full = [&](std::uint64_t left) {
+    return limit_ != 0 && static_cast<std::int64_t>(entered - left) >= std::int64_t{limit_};
+  };
+  do {
+    if (!is_full(seen_to_leave_.load(std::memory_order_relaxed))) continue;
+    const std::uint64_t left = left_.load();
+    if (is_full(left)) return false;
+    seen_to_leave_.store(left, std::memory_order_relaxed);
+  } while (!entered_.compare_exchange_weak(entered, entered + 1));
+  return true;
 }
 
 bool Admission::try_enter() {
@@ -45,7 +52,7 @@ bool Admission::enter(Instant deadline) {
 }
 
 void Admission::leave() {
-  inside_.fetch_sub(1);
+  left_.fetch_add(1);
   if (in_line_.load() == 0) return;
   const std::lock_guard lock(mutex_);
   if (line_.empty() || !take_place()) return;

@@ -31,8 +31,6 @@ class Admission {
   void close();
   void open();
 
-  [[nodiscard]] std::uint32_t size() const { return inside_.load(std::memory_order_relaxed); }
-
  private:
   enum : std::uint32_t { waiting, admitted, sent_away };
   struct Waiter {
@@ -41,10 +39,14 @@ class Admission {
 
   [[nodiscard]] bool take_place();
 
-  std::uint32_t limit_ = 0;
-  std::atomic<std::uint32_t> inside_{0};
+  // Those who enter and those who leave are on different CPUs: each side writes a cache line of its
+  // own, and looks at the other's only where the places seem to be taken.
+  alignas(64) std::atomic<std::uint64_t> entered_{0};
+  std::atomic<std::uint64_t> seen_to_leave_{0};  // An earlier value of the next.
+  alignas(64) std::atomic<std::uint64_t> left_{0};
+  alignas(64) std::uint32_t limit_ = 0;
   std::atomic<std::uint32_t> in_line_{0};
-  std::mutex mutex_;  // Guards the next.
+  std::mutex mutex_;  // Guards the next two.
   std::deque<Waiter*> line_;
   bool closed_ = false;
 };

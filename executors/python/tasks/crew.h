@@ -45,6 +45,8 @@ class Crew {
   // It was called and will not look for the next now. Thread: the worker's.
   void stop_searching(PythonWorker& worker);
 
+  [[nodiscard]] bool has_sleepers() const { return asleep_.load(std::memory_order_relaxed) != 0; }
+
   // No more pushes. What is queued stays, for the workers or for take_left().
   void dismiss() { queue_.close(); }
   void gather() { queue_.open(); }
@@ -60,7 +62,7 @@ class Crew {
   [[nodiscard]] bool remove(PythonWorker& worker);
 
   PythonTaskQueue queue_;
-  std::atomic<std::size_t> asleep_{0};
+  alignas(64) std::atomic<std::size_t> asleep_{0};
   std::atomic<bool> searching_{
       false};         // One was called and has not yet found what it was called for.
   std::mutex mutex_;  // Guards the next.

@@ -24,16 +24,32 @@ TaskState* PythonTaskQueue::List::pop() {
 }
 
 PythonTaskQueue::Pushed PythonTaskQueue::push(TaskState* task) {
+  const bool is_urgent = task->priority == 0;  // Once it is pushed the task may be gone.
   TaskState* older = newest_.load(std::memory_order_relaxed);
   do {
     if (older == closed_mark()) return Pushed::closed;
     task->next = older;
     // Sequentially consistent: a worker that goes to sleep says so and looks here once more.
   } while (!newest_.compare_exchange_weak(older, task));
+  if (is_urgent && !urgent_.load()) urgent_.store(true);
   return older == nullptr ? Pushed::first : Pushed::more;
 }
 
+bool PythonTaskQueue::has_come() const {
+  const TaskState* const newest = newest_.load();
+  return newest != nullptr && newest != closed_mark();
+}
+
+// Whoever is next in the lists may not be the next of all.
+bool PythonTaskQueue::is_time_to_sort() const {
+  const bool only_less_urgent = lists_[0].is_empty() && lists_[usual_priority].is_empty();
+  return only_less_urgent || urgent_.load(std::memory_order_relaxed) || taken_ > patience;
+}
+
 void PythonTaskQueue::sort_in() {
+  taken_ = 0;
+  // Before it looks: who pushes later says so again.
+  if (urgent_.load(std::memory_order_relaxed)) urgent_.store(false);
   TaskState* newest = newest_.load();
   do {
     if (newest == nullptr || newest == closed_mark()) return;
@@ -75,11 +91,12 @@ bool PythonTaskQueue::is_sorted_empty() const {
 
 Shared<TaskState> PythonTaskQueue::pop(bool* more) {
   const std::lock_guard lock(mutex_);
-  sort_in();
+  if (is_time_to_sort()) sort_in();
   List* const list = choose();
   if (list == nullptr) return {};
+  ++taken_;
   TaskState* const task = list->pop();
-  if (more != nullptr) *more = !is_sorted_empty();
+  if (more != nullptr) *more = !is_sorted_empty() || has_come();
   return Shared<TaskState>(task);
 }
 
@@ -94,8 +111,7 @@ Shared<TaskState> PythonTaskQueue::pop_oldest() {
 
 bool PythonTaskQueue::is_empty() {
   const std::lock_guard lock(mutex_);
-  sort_in();
-  return is_sorted_empty();
+  return is_sorted_empty() && !has_come();
 }
 
 std::vector<Shared<TaskState>> PythonTaskQueue::all() {

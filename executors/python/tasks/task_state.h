@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "executors/python/error.h"
+#include "executors/python/tasks/task_memory.h"
 #include "framework/futex.h"
 #include "framework/time.h"
 #include "framework/timers.h"
@@ -47,12 +48,20 @@ class TaskState {
   TaskState(const TaskState&) = delete;
   TaskState& operator=(const TaskState&) = delete;
 
+  [[nodiscard]] static void* operator new(std::size_t bytes) { return TaskMemory::take(bytes); }
+  static void operator delete(void* task, std::size_t bytes) { TaskMemory::give_back(task, bytes); }
+
   void add_owner() { owners_.fetch_add(1, std::memory_order_relaxed); }
   void drop_owner() {
     if (owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
   // ---- For whoever queues it ----
+
+  // As enter_queue(), while nobody but the caller knows of it.
+  void enter_queue_unseen() {
+    word_.store(word_.load(std::memory_order_relaxed) | queued, std::memory_order_relaxed);
+  }
 
   // From now on it counts. False: it was ended before, and is not to be queued.
   [[nodiscard]] bool enter_queue() {
@@ -74,7 +83,7 @@ class TaskState {
   // Runs what was submitted and settles. REQUIRES: start() said true.
   virtual void run() noexcept = 0;
 
-  // Its code has ended, whoever has set the outcome.
+  // Its code has ended, and somebody else had set the outcome, who may ask.
   void mark_over() { word_.fetch_or(over, std::memory_order_acq_rel); }
 
   // ---- For whoever would end it ----
@@ -96,7 +105,7 @@ class TaskState {
     return static_cast<Ending>(word_.load(std::memory_order_acquire) >> ending_shift);
   }
   [[nodiscard]] bool is_settled() const { return has(settled); }
-  // Whether its code has ended. REQUIRES: it began.
+  // Whether its code has ended. REQUIRES: it began, and it was cancelled or timed out.
   [[nodiscard]] bool is_over() const { return has(over); }
 
   // What its word holds from now on until it is settled, if it is not settled yet: for whoever
@@ -118,39 +127,29 @@ class TaskState {
 
   // Runs it once the outcome is there, or here and now. One for each task: REQUIRES the first call.
   void follow(std::unique_ptr<Continuation> continuation) {
-    Continuation* none = nullptr;
-    Continuation* const given = continuation.release();
-    if (!continuation_.compare_exchange_strong(none, given, std::memory_order_acq_rel)) {
-      const std::unique_ptr<Continuation> late(given);
-      late->run();
-    }
+    continuation_ = std::move(continuation);
+    if ((word_.fetch_or(followed, std::memory_order_acq_rel) & settled) != 0) go_on();
   }
 
   TaskState* next = nullptr;                 // In the queue where it stands.
   TaskId id = TaskId::none;                  // Set by submission, and the rest with it.
-  Instant submitted_at{};                    // The epoch where nobody measures.
+  Instant submitted_at{};                    // Where it is measured.
   TimerId timer{};                           // Of its deadline.
   std::uint8_t priority = 1;                 // 0 is the most urgent, 3 the least.
+  std::uint8_t stands_for = 0;               // So many tasks as a sample; 0: nobody measures it.
   bool is_admitted = false;                  // Has a place among those that are bounded.
   std::shared_ptr<ContextState> bound_to{};  // On its worker alone it runs; null: on any.
   CoroutineTask* coroutine = nullptr;        // Of one that may run on a loop of asyncio's.
 
  protected:
-  virtual ~TaskState() {
-    // One that never ran: nobody settled, so nobody has taken it.
-    Continuation* const left = continuation_.load(std::memory_order_relaxed);
-    if (left != taken()) delete left;
-  }
+  virtual ~TaskState() = default;
 
   // Makes the outcome visible and wakes whoever waits for it. REQUIRES: claimed, and the outcome
   // set.
   void announce() noexcept {
     const std::uint32_t seen = word_.fetch_or(settled, std::memory_order_acq_rel);
     if ((seen & awaited) != 0) futex_wake_all(word_);
-    Continuation* const next_one = continuation_.exchange(taken(), std::memory_order_acq_rel);
-    if (next_one == nullptr) return;
-    const std::unique_ptr<Continuation> continuation(next_one);
-    continuation->run();
+    if ((seen & followed) != 0) go_on();
   }
 
  private:
@@ -160,9 +159,10 @@ class TaskState {
     settled = 4,
     awaited = 8,
     queued = 16,
-    over = 32
+    over = 32,
+    followed = 64
   };
-  static constexpr unsigned ending_shift = 6;  // Above the bits.
+  static constexpr unsigned ending_shift = 7;  // Above the bits.
 
   [[nodiscard]] bool claim_unless(std::uint32_t bits, Ending ending) {
     std::uint32_t seen = word_.load(std::memory_order_acquire);
@@ -176,12 +176,15 @@ class TaskState {
   [[nodiscard]] bool has(std::uint32_t bit) const {
     return (word_.load(std::memory_order_acquire) & bit) != 0;
   }
-  // Stands in the place of a continuation once there is an outcome.
-  static Continuation* taken() { return reinterpret_cast<Continuation*>(std::uintptr_t{1}); }
+  // Whoever came second to the word, of the one who settles and the one who follows.
+  void go_on() noexcept {
+    const std::unique_ptr<Continuation> continuation = std::move(continuation_);
+    continuation->run();
+  }
 
   std::atomic<std::uint32_t> word_{0};  // The bits above; whoever waits sleeps on it.
   std::atomic<std::uint32_t> owners_{1};
-  std::atomic<Continuation*> continuation_{nullptr};
+  std::unique_ptr<Continuation> continuation_;  // There once the word says `followed`.
 };
 
 // Owns a share of a task.

@@ -178,8 +178,7 @@ void PythonWorker::run(TaskState& task) {
   if (!task.was_queued()) return task.run();  // Nobody's but ours: it does not count.
   counts_.started.add(1);
   observer_.on_taken(task);
-  const bool is_timed = task.submitted_at != Instant{};
-  const Instant began = is_timed ? SystemClock().now() : Instant{};
+  const Instant began = task.stands_for > 0 ? SystemClock().now() : Instant{};
   TaskState* const outer = running_.load(std::memory_order_relaxed);
   const bool outer_interrupted = std::exchange(interrupted_, false);
   // What was sent to the task that waits for this one waits until that goes on.
@@ -199,7 +198,7 @@ void PythonWorker::run(TaskState& task) {
     interrupted_ = outer_interrupted;
     running_.store(outer, std::memory_order_release);
   }
-  task.mark_over();
+  if (task.ending() == Ending::cancelled || task.ending() == Ending::timed_out) task.mark_over();
   count(task, began);
   observer_.on_ended(task);
 }
@@ -211,10 +210,10 @@ void PythonWorker::count(const TaskState& task, Instant began) {
     case Ending::cancelled: counts_.cancelled.add(1); break;
     case Ending::timed_out: counts_.timed_out.add(1); break;
   }
-  if (began == Instant{}) return;
-  counts_.timed.add(1);
-  counts_.waited_ns.add(count_of(began - task.submitted_at));
-  counts_.ran_ns.add(count_of(SystemClock().now() - began));
+  if (task.stands_for == 0) return;
+  counts_.timed.add(task.stands_for);
+  counts_.waited_ns.add(task.stands_for * count_of(began - task.submitted_at));
+  counts_.ran_ns.add(task.stands_for * count_of(SystemClock().now() - began));
 }
 
 // ---- Contexts ----

@@ -23,7 +23,7 @@ class Tally {
 };
 
 struct alignas(64) WorkerCounts {
-  Tally started;  // First: every task that is counted below has been counted here.
+  Tally started;
   Tally executed;
   Tally failed;
   Tally cancelled;

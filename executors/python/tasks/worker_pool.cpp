@@ -20,10 +20,14 @@ struct Sum {
   std::uint64_t gil_wait_ns = 0;
 
   void add(const WorkerCounts& counts) {
+    const std::uint64_t started = counts.started.get();
+    const std::uint64_t ended_before = ended();
     stats.tasks_executed += counts.executed.get();
     stats.tasks_failed += counts.failed.get();
     stats.cancelled += counts.cancelled.get();
     stats.timed_out += counts.timed_out.get();
+    const std::uint64_t ended_of_it = ended() - ended_before;
+    if (started > ended_of_it) stats.running += started - ended_of_it;
     stats.interrupted += counts.interrupted.get();
     timed += counts.timed.get();
     ran_ns += counts.ran_ns.get();
@@ -191,7 +195,6 @@ std::vector<Shared<TaskState>> WorkerPool::bound_tasks() {
 
 Stats WorkerPool::statistics() {
   Sum sum;
-  std::uint64_t started = 0;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& worker : given_up_) sum.add(worker->counts());
@@ -202,12 +205,9 @@ Stats WorkerPool::statistics() {
                                       .failed = worker->counts().failed.get(),
                                       .is_busy = worker->running() != nullptr});
     }
-    for (const auto& worker : given_up_) started += worker->counts().started.get();
-    for (const auto& worker : workers_) started += worker->counts().started.get();
     sum.stats.stuck = given_up_.size();
     sum.stats.workers = workers_.size();
   }
-  sum.stats.running = started - sum.ended();
   sum.take_averages();
   return sum.stats;
 }

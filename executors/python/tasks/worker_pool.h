@@ -69,8 +69,8 @@ class WorkerPool {
   // What waits for one worker alone, and goes on doing so.
   [[nodiscard]] std::vector<Shared<TaskState>> bound_tasks();
 
-  // As far as the workers know: of what they have begun. What ends is read before what begins, so
-  // that nothing has ended that has not begun.
+  // As far as the workers know: of what they have begun. So many run as had begun, of each worker,
+  // and not ended by a moment later; whoever reads next how many were submitted finds no fewer.
   [[nodiscard]] Stats statistics();
 
  private:
