@@ -15,6 +15,7 @@ import faulthandler
 import os
 import signal
 import sys
+import time
 from _thread import allocate_lock, get_ident, start_new_thread
 
 from unirun import _current_service, _logging_bridge, _target
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 EXIT_USAGE = 2
 CRASH_PATIENCE = 5.0  # Seconds: for the host to take the exception, and for the threads to end.
+SHORTEST_PAUSE = 0.001  # Seconds, between two signals that are to end a system call; then twice as
+LONGEST_PAUSE = 0.1  # long each time, up to this.
 
 
 class Worker:
@@ -192,8 +195,13 @@ class Worker:
             if frame is None or frame.get("type") == "cancel":
                 break
         self._cancellation.cancel()
-        if self._interruptible:  # The signal also ends a system call that the main thread waits in.
+        # The signal also ends a system call that the main thread waits in; but one that comes just
+        # before the call begins ends nothing, and nobody can tell. So it is sent until it was heard.
+        pause = SHORTEST_PAUSE
+        while self._interruptible:
             signal.pthread_kill(self._main_thread, signal.SIGTERM)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     # ---- Forked children are not this service, and SIGTERM is to end them ----
 

@@ -256,6 +256,14 @@ def test_a_second_stop_leaves_the_clean_up_alone(start_worker: Start) -> None:
     assert worker.finish() == (0, "cleaned\n", "")
 
 
+def test_a_stop_whose_signal_comes_just_before_a_system_call_is_heard(start_worker: Start) -> None:
+    worker = start_worker("forms:loses_the_first_signal")
+    assert worker.process.stdout is not None
+    assert worker.process.stdout.readline() == b"started\n"
+    worker.cancel()
+    assert worker.finish() == (0, "", "")
+
+
 def test_a_stop_before_the_start_runs_nothing(start_worker: Start) -> None:
     worker = start_worker("forms:without_context")
     worker.terminate()  # Races with the start of the interpreter: both ends are right.

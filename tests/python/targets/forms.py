@@ -141,6 +141,13 @@ def cleans_up_slowly():
         print("cleaned")
 
 
+def loses_the_first_signal():
+    """As if it had come just before the system call that it was to end."""
+    ours = signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, ours))
+    print("started")
+    time.sleep(3600)
+
+
 def raises():
     raise ValueError("no such job")
 
