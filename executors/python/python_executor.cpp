@@ -17,6 +17,7 @@
 #include "executors/python/contexts/context_state.h"
 #include "executors/python/interpreter/interpreter.h"
 #include "executors/python/runtime.h"
+#include "executors/python/tasks/waiting.h"
 
 namespace unirun::python {
 namespace {
@@ -71,7 +72,7 @@ Result<Value> PythonExecutor::call(std::string_view module, std::string_view fun
   if (auto wrong = FunctionCache::check(module, function)) return *std::move(wrong);
   CallSpec spec{std::string(module), std::string(function), std::move(args), std::move(kwargs)};
   return call_and_wait(
-      "call", [spec = std::move(spec)] { return invoke(spec); }, options);
+      {"call", module, function}, [spec = std::move(spec)] { return invoke(spec); }, options);
 }
 
 Result<Context> PythonExecutor::bind(BindOptions options) {
@@ -85,7 +86,7 @@ Result<Context> PythonExecutor::bind(BindOptions options) {
   auto state = Runtime::get().add_context(std::move(options));
   if (!state.ok()) return state.error();
   Context context(*state);
-  auto opened = call_and_wait("bind", [] { return ContextState::current()->open(); },
+  auto opened = call_and_wait({"bind"}, [] { return ContextState::current()->open(); },
                               {.context = context.id()});
   if (!opened.ok()) return opened.error();
   return context;
@@ -131,7 +132,11 @@ Stream PythonExecutor::stream(std::string_view module, std::string_view function
 
 bool PythonExecutor::interrupt(TaskId task) { return Runtime::get().interrupt(task); }
 
-Stats PythonExecutor::get_stats() { return Runtime::get().statistics(); }
+Stats PythonExecutor::get_stats() {
+  Stats stats = Runtime::get().statistics();
+  stats.waiting = waiting_chains();
+  return stats;
+}
 
 ModeReport PythonExecutor::execution_mode() { return Runtime::get().execution_mode(); }
 

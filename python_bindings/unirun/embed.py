@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from functools import partial
 
-from unirun._embed import Counter, SharedState, is_initialized, shutdown, state, stats
+from unirun._embed import Counter, SharedState, is_initialized, shutdown, state, stats, waiting
 from unirun._embed import attach as _attach
 from unirun._embed import submit as _submit
 
@@ -38,6 +38,7 @@ __all__ = [
     "state",
     "stats",
     "submit",
+    "waiting",
 ]
 
 

@@ -6,15 +6,22 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <future>
 #include <latch>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "executors/python/contexts/context.h"
+#include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/python_executor.h"
+#include "executors/python/tasks/task_calls.h"
 #include "executors/python/values/conversion.h"
 #include "executors/python/values/exception_text.h"
+#include "framework/clock.h"
 
 namespace unirun::python {
 namespace {
@@ -172,6 +179,99 @@ unirun.call('again', 1, 1000, 'spin()')
   CHECK(outcome.cancel());
   CHECK(outcome.get().error().code == Errc::cancelled);
   CHECK(levels.depth_reached(10) == Value(10));
+}
+
+// The chain that begins with this thread, once it has so many links.
+WaitChain chain_of(std::size_t links) {
+  const SystemClock clock;
+  const Instant deadline = clock.now() + patience;
+  while (clock.now() < deadline) {
+    for (WaitChain& chain : PythonExecutor::get_stats().waiting) {
+      if (chain.size() >= links) return std::move(chain);
+    }
+    std::this_thread::yield();
+  }
+  return {};
+}
+
+std::string text_of(const WaitChain& chain) {
+  std::string text;
+  for (const std::string& name : chain) text += "[" + name + "]";
+  return text;
+}
+
+bool holds(const std::string& name, std::string_view part) {
+  return name.find(part) != std::string::npos;
+}
+
+TEST_CASE("A13: who waits for whom is named, down to the code that wants a lock of the user's") {
+  REQUIRE(PythonExecutor::start({.num_workers = 2}).ok());
+  REQUIRE(PythonExecutor::get_stats().waiting.empty());
+  {
+    auto first = *PythonExecutor::bind({.name = "first"});
+    auto second = *PythonExecutor::bind({.name = "second"});
+    const auto pass_on =
+        PythonExecutor::register_function("pass_on", [&] { return second.eval("take()"); });
+    REQUIRE(second
+                .exec("import builtins, threading\nbuiltins.users_lock = threading.Lock()\n"
+                      "def take():\n  with users_lock: return 'taken'")
+                .ok());
+    REQUIRE(first
+                .exec("import unirun\n"
+                      "def hold():\n  users_lock.acquire()\n  return unirun.call('pass_on')")
+                .ok());
+    Result<Value> outcome = Value();
+    std::thread caller([&] { outcome = first.call("__main__", "hold"); });
+    const WaitChain chain = chain_of(4);
+    {
+      const GILGuard guard;
+      PyObject* const names = PyEval_GetBuiltins();
+      const Reference done =
+          Reference::steal(PyRun_String("users_lock.release()", Py_eval_input, names, names));
+      CHECK(static_cast<bool>(done));
+    }
+    caller.join();
+    CHECK((outcome.ok() && *outcome == Value("taken")));
+    const std::string text = text_of(chain);
+    CAPTURE(text);
+    REQUIRE(chain.size() == 4);
+    CHECK(holds(chain[0], "thread "));
+    CHECK(holds(chain[1], "call() of __main__.hold"));
+    CHECK(holds(chain[1], "in context 'first'"));
+    CHECK(chain[2] == "C++ function 'pass_on'");
+    CHECK(holds(chain[3], "eval()"));
+    CHECK(holds(chain[3], "in context 'second'"));
+  }
+  CHECK(PythonExecutor::get_stats().waiting.empty());
+  static_cast<void>(PythonExecutor::shutdown({.drain = 0s}));
+}
+
+TEST_CASE("A13: a task that two tasks wait for, and one that waits for itself, are named") {
+  REQUIRE(PythonExecutor::start({.num_workers = 1}).ok());
+  // On one worker: the first waits for the second, which is served on top of it and waits for the
+  // first. Nobody but a deadline gets them out.
+  std::promise<Shared<Outcome<int>>> first_known;
+  auto known = first_known.get_future().share();
+  auto first = PythonExecutor::submit([known]() -> Result<int> {
+    Shared<Outcome<int>> own;
+    {
+      const GILRelease released;
+      own = known.get();
+    }
+    auto second =
+        PythonExecutor::submit([own] { return wait_until_settled(*own, Instant::max()); });
+    static_cast<void>(second.get());
+    return 1;
+  });
+  Shared<Outcome<int>> share = std::move(first).release();
+  first_known.set_value(share);
+  const WaitChain chain = chain_of(3);
+  static_cast<void>(cancel_task(*share));
+  const std::string text = text_of(chain);
+  CAPTURE(text);
+  REQUIRE(chain.size() >= 3);
+  CHECK(chain.front() == chain[2]);  // A circle.
+  static_cast<void>(PythonExecutor::shutdown({.drain = 0s}));
 }
 
 TEST_CASE("A18: what was sent to a task that waits does not strike the one that it serves") {

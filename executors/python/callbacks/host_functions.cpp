@@ -11,6 +11,7 @@
 
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/python_executor.h"
+#include "executors/python/tasks/waiting.h"
 #include "executors/python/values/exception.h"
 #include "executors/python/values/exception_text.h"
 
@@ -152,10 +153,29 @@ PyObject* stats(PyObject* /*module*/, PyObject* /*unused*/) {
   return all.release();
 }
 
+Reference to_list(const WaitChain& chain) {
+  Reference list = Reference::steal(PyList_New(0));
+  for (const std::string& name : chain) {
+    const Reference text = Reference::steal(PyUnicode_DecodeUTF8(
+        name.data(), static_cast<Py_ssize_t>(name.size()), "backslashreplace"));
+    if (!list || !text || PyList_Append(list.get(), text.get()) != 0) return {};
+  }
+  return list;
+}
+
+PyObject* waiting(PyObject* /*module*/, PyObject* /*unused*/) {
+  Reference chains = Reference::steal(PyList_New(0));
+  for (const WaitChain& chain : waiting_chains()) {
+    const Reference list = to_list(chain);
+    if (!chains || !list || PyList_Append(chains.get(), list.get()) != 0) return nullptr;
+  }
+  return chains.release();
+}
+
 }  // namespace
 
 bool add_host_functions(PyObject* module) {
-  static std::array<PyMethodDef, 6> functions{
+  static std::array<PyMethodDef, 7> functions{
       {{"attach", method(attach), METH_VARARGS | METH_KEYWORDS,
         "attach(*, num_workers=0, queue_size=10000, overflow='reject', sys_path=(), preload=())"},
        {"shutdown", method(shut_down), METH_VARARGS | METH_KEYWORDS,
@@ -165,6 +185,7 @@ bool add_host_functions(PyObject* module) {
         "submit(task, refused): a worker calls task(). refused(exception) is called if that never "
         "happens, or does not end well."},
        {"stats", stats, METH_NOARGS, nullptr},
+       {"waiting", waiting, METH_NOARGS, "Chains of names of which each waits for the next."},
        {}}};
   return PyModule_AddFunctions(module, functions.data()) == 0;
 }

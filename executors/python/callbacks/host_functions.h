@@ -10,7 +10,7 @@
 
 namespace unirun::python {
 
-// Adds attach(), shutdown(), is_initialized(), submit() and stats() to the module. False: an
+// Adds attach(), shutdown(), is_initialized(), submit(), stats() and waiting() to the module. False: an
 // exception is set.
 [[nodiscard]] bool add_host_functions(PyObject* module);
 

@@ -9,6 +9,7 @@
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/tasks/task_calls.h"
+#include "executors/python/tasks/waiting.h"
 #include "executors/python/values/conversion.h"
 #include "executors/python/values/exception.h"
 #include "executors/python/values/exception_text.h"
@@ -172,6 +173,7 @@ std::optional<Answer> call_here(NativeFunction& function, CppArguments arguments
 PyObject* wait_for(const std::shared_ptr<NativeFunction>& function, CppArguments arguments) {
   if (!runs_here(function->options())) {
     const Shared<NativeCall> call = begin(function, std::move(arguments));
+    const WaitLabel label("C++ function", "", function->name());
     static_cast<void>(wait_until_settled(*call, Instant::max()));
     return call->take();
   }

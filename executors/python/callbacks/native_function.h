@@ -90,6 +90,7 @@ class NativeFrame {
   [[nodiscard]] static NativeFrame* innermost();
   static void set_innermost(NativeFrame* frame);
 
+  [[nodiscard]] const NativeFunction& function() const { return function_; }
   // False: the function takes no more calls.
   [[nodiscard]] bool has_entered() const { return entered_; }
 

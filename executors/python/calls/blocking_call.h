@@ -12,6 +12,7 @@
 
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/python_executor.h"
+#include "executors/python/tasks/waiting.h"
 
 namespace unirun::python {
 
@@ -30,12 +31,19 @@ namespace unirun::python {
 [[nodiscard]] Result<void> run_on_this_worker(const CallOptions& options,
                                               const std::function<void()>& work);
 
+// What is called, for whoever asks who waits.
+struct CallName {
+  std::string_view what;  // Of ours: "call".
+  std::string_view module{};
+  std::string_view function{};
+};
+
 template <class Function>
-auto call_and_wait(std::string_view what, Function function, const CallOptions& options)
+auto call_and_wait(const CallName& name, Function function, const CallOptions& options)
     -> Result<detail::ValueOf<Function&>> {
   using T = detail::ValueOf<Function&>;
-  if (auto refused = refuse_on_loop(what)) return *std::move(refused);
-  if (auto refused = refuse_depth(what)) return *std::move(refused);
+  if (auto refused = refuse_on_loop(name.what)) return *std::move(refused);
+  if (auto refused = refuse_depth(name.what)) return *std::move(refused);
   if (is_for_this_worker(options)) {
     std::optional<Result<T>> outcome;
     const auto ran =
@@ -51,6 +59,7 @@ auto call_and_wait(std::string_view what, Function function, const CallOptions& 
       {.timeout = options.timeout, .context = options.context, .priority = options.priority});
   const unirun::Registration cancellation =
       options.token.on_cancel([&outcome] { outcome.cancel(); });
+  const WaitLabel label(name.what, name.module, name.function);
   return outcome.get();
 }
 

@@ -47,14 +47,14 @@ Result<Value> Context::call(std::string_view module, std::string_view function, 
 Result<Value> Context::eval(std::string_view code, const Kwargs& locals,
                             const CallOptions& options) {
   return call_and_wait(
-      "eval",
+      {"eval"},
       [code = std::string(code), locals] { return ContextState::current()->eval(code, locals); },
       here(options));
 }
 
 Result<void> Context::exec(std::string_view code, const CallOptions& options) {
   return call_and_wait(
-      "exec", [code = std::string(code)] { return ContextState::current()->exec(code); },
+      {"exec"}, [code = std::string(code)] { return ContextState::current()->exec(code); },
       here(options));
 }
 
@@ -66,7 +66,7 @@ Result<Value> Context::call_method(const Ref& object, std::string_view name, Arg
     if (!method.ok()) return method.error();
     return call_for_value(method->get(), args, kwargs);
   };
-  return call_and_wait("call_method", call, here(options));
+  return call_and_wait({"call_method"}, call, here(options));
 }
 
 Result<Value> Context::getattr(const Ref& object, std::string_view name,
@@ -76,7 +76,7 @@ Result<Value> Context::getattr(const Ref& object, std::string_view name,
     if (!attribute.ok()) return attribute.error();
     return to_value(attribute->get());
   };
-  return call_and_wait("getattr", get, here(options));
+  return call_and_wait({"getattr"}, get, here(options));
 }
 
 // ---- Its life ----
@@ -89,13 +89,13 @@ Result<void> Context::interrupt() {
 
 Result<void> Context::reset(const CallOptions& options) {
   return call_and_wait(
-      "reset", [] { return ContextState::current()->reset(); }, here(options));
+      {"reset"}, [] { return ContextState::current()->reset(); }, here(options));
 }
 
 Result<void> Context::reload(std::string_view module, const CallOptions& options) {
   if (auto wrong = FunctionCache::check(module, "reload")) return *std::move(wrong);
   return call_and_wait(
-      "reload", [module = std::string(module)] { return reload_module(module); }, here(options));
+      {"reload"}, [module = std::string(module)] { return reload_module(module); }, here(options));
 }
 
 Result<void> Context::close() {

@@ -16,6 +16,10 @@ struct WorkerStats {
   bool is_busy = false;
 };
 
+// Names of tasks, contexts, functions and threads of which each waits for the next; the last waits
+// for none of them: it runs, or is queued.
+using WaitChain = std::vector<std::string>;
+
 struct Stats {
   std::uint64_t tasks_executed = 0;  // And returned.
   std::uint64_t tasks_queued = 0;
@@ -33,6 +37,9 @@ struct Stats {
   std::uint64_t avg_queue_wait_ns = 0;
   std::uint64_t avg_gil_wait_ns = 0;  // Each time that a worker asks for it.
   std::vector<WorkerStats> per_worker;
+  // Who waits for whom just now: threads and tasks that wait for tasks. One chain for each that
+  // nobody waits for; one that comes back to where it began is a circle.
+  std::vector<WaitChain> waiting{};
 };
 
 }  // namespace unirun::python

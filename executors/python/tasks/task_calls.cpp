@@ -5,6 +5,7 @@
 
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/runtime.h"
+#include "executors/python/tasks/waiting.h"
 #include "executors/python/tasks/worker.h"
 #include "framework/clock.h"
 
@@ -21,6 +22,7 @@ bool wait_until_settled(TaskState& task, Instant deadline) {
     if (guard.attached()) return worker->serve_until(task, deadline);
   }
   const GILRelease released;
+  const WaitMark mark(task);
   return task.sleep_until(deadline);
 }
 

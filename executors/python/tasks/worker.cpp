@@ -12,6 +12,7 @@
 #include "executors/python/interpreter/raise_in_thread.h"
 #include "executors/python/interpreter/stack_room.h"
 #include "executors/python/interpreter/stand_in.h"
+#include "executors/python/tasks/waiting.h"
 #include "framework/clock.h"
 #include "framework/futex.h"
 
@@ -265,9 +266,12 @@ bool PythonWorker::serve_until(TaskState& task, Instant deadline) {
   // What is bound elsewhere needs nothing of what anybody may run; what is bound to nobody may.
   const bool bound_only =
       waiting != nullptr && waiting->bound_to != nullptr && task.bound_to != nullptr;
+  WaitMark mark(task);
   while (!task.is_settled()) {
     if (const Shared<TaskState> next = bound_only ? bound_.pop() : take()) {
+      mark.serve(next.get());
       if (!run_with_room([&] { run(*next); })) run(*next);
+      mark.serve(nullptr);
     } else if (!wait_for_either(task, deadline, bound_only)) {
       break;
     }
