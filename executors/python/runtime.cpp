@@ -56,6 +56,15 @@ Result<void> import_all(const std::vector<std::string>& modules) {
   return {};
 }
 
+void take_averages(Stats& stats) {
+  const auto mean = [](const Histogram& times) {
+    return static_cast<std::uint64_t>(times.mean().count());
+  };
+  stats.avg_execution_time_ns = mean(stats.execution);
+  stats.avg_queue_wait_ns = mean(stats.queue_wait);
+  stats.avg_gil_wait_ns = mean(stats.gil_wait);
+}
+
 }  // namespace
 
 Runtime& Runtime::get() {
@@ -329,6 +338,7 @@ void Runtime::enqueue(Shared<TaskState> task) {
     cancelled_in_queue_.fetch_add(1);
     return;
   }
+  take_time(*task);
   static_cast<void>(push(task));
 }
 
@@ -577,6 +587,7 @@ Stats Runtime::statistics() {
   Stats stats = pool_.statistics();
   loops_.add_to(stats);
   if (!is_running()) stats.workers = 0;
+  take_averages(stats);
   stats.cancelled += cancelled_in_queue_.load();
   stats.timed_out += timed_out_in_queue_.load();
   stats.rejected = rejected_.load();

@@ -3,7 +3,7 @@
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, TypedDict, final
 
 def call(name: str, /, *args: object, **kwargs: object) -> Any: ...
 def async_call(name: str, /, *args: object, **kwargs: object) -> Future[Any]: ...
@@ -24,7 +24,47 @@ def attach(
 def shutdown(*, drain: float = 5.0, interrupt: bool = True, grace: float = 5.0) -> None: ...
 def is_initialized() -> bool: ...
 def submit(task: Callable[[], object], refused: Callable[[BaseException], object], /) -> None: ...
-def stats() -> dict[str, int]: ...
+
+class Histogram(TypedDict):
+    count: int
+    sum_ns: int
+    mean_ns: int
+    p50_ns: int
+    p90_ns: int
+    p99_ns: int
+    max_ns: int
+
+class WorkerStats(TypedDict):
+    id: int
+    executed: int
+    failed: int
+    cancelled: int
+    timed_out: int
+    interrupted: int
+    is_busy: bool
+
+class Stats(TypedDict):
+    submitted: int
+    tasks_executed: int
+    tasks_queued: int
+    tasks_failed: int
+    cancelled: int
+    timed_out: int
+    rejected: int
+    interrupted: int
+    running: int
+    stuck: int
+    workers: int
+    avg_execution_time_ns: int
+    avg_queue_wait_ns: int
+    avg_gil_wait_ns: int
+    queue_wait: Histogram
+    execution: Histogram
+    gil_wait: Histogram
+    per_worker: list[WorkerStats]
+
+def stats() -> Stats: ...
+def prometheus_text() -> str: ...
 def waiting() -> list[list[str]]: ...
 
 @final

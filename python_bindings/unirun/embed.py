@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from functools import partial
 
-from unirun._embed import Counter, SharedState, is_initialized, shutdown, state, stats, waiting
+from unirun._embed import Counter, SharedState, is_initialized, prometheus_text, shutdown, state, stats, waiting
 from unirun._embed import attach as _attach
 from unirun._embed import submit as _submit
 
@@ -34,6 +34,7 @@ __all__ = [
     "SharedState",
     "initialize",
     "is_initialized",
+    "prometheus_text",
     "shutdown",
     "state",
     "stats",

@@ -18,6 +18,21 @@ from unirun import embed
 embed.initialize(num_workers=4)
 futures = [embed.submit(time.sleep, {seconds}) for _ in range(1000)]
 """
+STATISTICS = """
+from unirun import embed
+with embed.initialize(num_workers=2):
+    futures = [embed.submit(int, "x" if n % 4 == 0 else "1") for n in range(100)]
+    failed = sum(future.exception() is not None for future in futures)
+    stats, text = embed.stats(), embed.prometheus_text()
+ends = ("tasks_executed", "tasks_failed", "cancelled", "timed_out", "rejected", "tasks_queued", "running")
+assert stats["submitted"] == sum(stats[end] for end in ends) == 100, stats
+assert failed == 25, failed
+assert len(stats["per_worker"]) == stats["workers"] == 2, stats
+assert 0 <= stats["queue_wait"]["p50_ns"] <= stats["queue_wait"]["p99_ns"] <= stats["queue_wait"]["max_ns"], stats
+assert stats["gil_wait"]["count"] > 0, stats
+assert "unirun_python_tasks_submitted_total 100\\n" in text, text
+assert 'unirun_python_execution_seconds_bucket{le="+Inf"}' in text, text
+"""
 ENDINGS = {
     "return": ("", 0, ""),
     "exit": ("sys.exit(3)", 3, ""),
@@ -129,3 +144,7 @@ except RuntimeError as error: print(error.errc, flush=True)
 interpreters.destroy(there)
 """
     assert run(program).strip() == "wrong_interpreter"
+
+
+def test_a16_python_reads_what_the_executor_has_done_and_its_text() -> None:
+    assert end_of(STATISTICS) == (0, "", "")

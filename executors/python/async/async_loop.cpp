@@ -245,7 +245,9 @@ bool AsyncLoop::wait(int descriptor, Instant until) {
     std::uint64_t rings = 0;
     static_cast<void>(::read(bell_, &rings, sizeof rings));
   }
+  const Instant asked = SystemClock().now();
   or_hang([state] { PyEval_RestoreThread(state); });
+  counts_.gil_wait.record(SystemClock().now() - asked);
   Graveyard::clear();
   return watched[1].revents != 0;
 }
@@ -266,6 +268,10 @@ void AsyncLoop::begin(Shared<TaskState> task) {
   if (code.next_ != nullptr) code.next_->previous_ = &code;
   counts_.started.add(1);
   observer_.on_taken(code.state_);
+  if (code.state_.stands_for > 0) {
+    code.began_ = SystemClock().now();
+    counts_.queue_wait.record(code.began_ - code.state_.submitted_at, code.state_.stands_for);
+  }
   if (const auto started = asyncio_.is_open() ? start_coroutine(code) : Result<void>(failure_);
       !started.ok()) {
     if (code.state_.claim(Ending::failed)) code.state_.fail(started.error());
@@ -342,6 +348,8 @@ void AsyncLoop::count_end(CoroutineTask& task) {
     case Ending::cancelled: counts_.cancelled.add(1); break;
     case Ending::timed_out: counts_.timed_out.add(1); break;
   }
+  if (state->stands_for > 0)
+    counts_.execution.record(SystemClock().now() - task.began_, state->stands_for);
   load_.fetch_sub(1, std::memory_order_relaxed);
   observer_.on_ended(*state);
 }

@@ -51,6 +51,7 @@ class CoroutineTask {
   TaskState& state_;
   std::atomic<AsyncLoop*> loop_{nullptr};
   std::atomic<bool> cancelled_{false};
+  Instant began_{};                    // Where it is measured.
   CoroutineDriver* driver_ = nullptr;  // Borrowed of the next.
   PyObject* asyncio_task_ = nullptr;
   CoroutineTask* next_ = nullptr;  // Of those that run on the loop.

@@ -150,6 +150,7 @@ void LoopPool::add_to(Stats& stats) {
     stats.cancelled += cancelled;
     stats.timed_out += timed_out;
     stats.interrupted += counts.interrupted.get();
+    counts.add_times_to(stats);
     ended += executed + failed + cancelled + timed_out;
   }
   for (const AsyncLoop* const loop : loops) started += loop->counts().started.get();

@@ -12,6 +12,7 @@
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/python_executor.h"
 #include "executors/python/tasks/waiting.h"
+#include "executors/python/values/conversion.h"
 #include "executors/python/values/exception.h"
 #include "executors/python/values/exception_text.h"
 
@@ -129,28 +130,59 @@ PyObject* submit(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t co
 
 // ---- Statistics ----
 
+Object figures_of(const Histogram& times) {
+  return {{"count", times.count()},
+          {"sum_ns", times.sum().count()},
+          {"mean_ns", times.mean().count()},
+          {"p50_ns", times.quantile(0.5).count()},
+          {"p90_ns", times.quantile(0.9).count()},
+          {"p99_ns", times.quantile(0.99).count()},
+          {"max_ns", times.max().count()}};
+}
+
+Object figures_of(const WorkerStats& worker) {
+  return {{"id", worker.id},
+          {"executed", worker.executed},
+          {"failed", worker.failed},
+          {"cancelled", worker.cancelled},
+          {"timed_out", worker.timed_out},
+          {"interrupted", worker.interrupted},
+          {"is_busy", worker.is_busy}};
+}
+
+Object figures_of(const Stats& stats) {
+  Array workers;
+  for (const WorkerStats& worker : stats.per_worker) workers.emplace_back(figures_of(worker));
+  return {{"submitted", stats.submitted},
+          {"tasks_executed", stats.tasks_executed},
+          {"tasks_queued", stats.tasks_queued},
+          {"tasks_failed", stats.tasks_failed},
+          {"cancelled", stats.cancelled},
+          {"timed_out", stats.timed_out},
+          {"rejected", stats.rejected},
+          {"interrupted", stats.interrupted},
+          {"running", stats.running},
+          {"stuck", stats.stuck},
+          {"workers", stats.workers},
+          {"avg_execution_time_ns", stats.avg_execution_time_ns},
+          {"avg_queue_wait_ns", stats.avg_queue_wait_ns},
+          {"avg_gil_wait_ns", stats.avg_gil_wait_ns},
+          {"queue_wait", figures_of(stats.queue_wait)},
+          {"execution", figures_of(stats.execution)},
+          {"gil_wait", figures_of(stats.gil_wait)},
+          {"per_worker", std::move(workers)}};
+}
+
 PyObject* stats(PyObject* /*module*/, PyObject* /*unused*/) {
-  const Stats now = PythonExecutor::get_stats();
-  const std::array figures{std::pair{"submitted", now.submitted},
-                           std::pair{"tasks_executed", now.tasks_executed},
-                           std::pair{"tasks_queued", now.tasks_queued},
-                           std::pair{"tasks_failed", now.tasks_failed},
-                           std::pair{"cancelled", now.cancelled},
-                           std::pair{"timed_out", now.timed_out},
-                           std::pair{"rejected", now.rejected},
-                           std::pair{"interrupted", now.interrupted},
-                           std::pair{"running", now.running},
-                           std::pair{"stuck", now.stuck},
-                           std::pair{"workers", now.workers},
-                           std::pair{"avg_execution_time_ns", now.avg_execution_time_ns},
-                           std::pair{"avg_queue_wait_ns", now.avg_queue_wait_ns},
-                           std::pair{"avg_gil_wait_ns", now.avg_gil_wait_ns}};
-  Reference all = Reference::steal(PyDict_New());
-  for (const auto& [name, figure] : figures) {
-    const Reference number = Reference::steal(PyLong_FromUnsignedLongLong(figure));
-    if (!all || !number || PyDict_SetItemString(all.get(), name, number.get()) != 0) return nullptr;
-  }
-  return all.release();
+  auto figures = to_python(figures_of(PythonExecutor::get_stats()));
+  if (figures.ok()) return figures->release();
+  raise_error(figures.error());
+  return nullptr;
+}
+
+PyObject* stats_text(PyObject* /*module*/, PyObject* /*unused*/) {
+  const std::string text = prometheus_text(PythonExecutor::get_stats());
+  return PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));
 }
 
 Reference to_list(const WaitChain& chain) {
@@ -175,7 +207,7 @@ PyObject* waiting(PyObject* /*module*/, PyObject* /*unused*/) {
 }  // namespace
 
 bool add_host_functions(PyObject* module) {
-  static std::array<PyMethodDef, 7> functions{
+  static std::array<PyMethodDef, 8> functions{
       {{"attach", method(attach), METH_VARARGS | METH_KEYWORDS,
         "attach(*, num_workers=0, queue_size=10000, overflow='reject', sys_path=(), preload=())"},
        {"shutdown", method(shut_down), METH_VARARGS | METH_KEYWORDS,
@@ -184,7 +216,9 @@ bool add_host_functions(PyObject* module) {
        {"submit", method(submit), METH_FASTCALL,
         "submit(task, refused): a worker calls task(). refused(exception) is called if that never "
         "happens, or does not end well."},
-       {"stats", stats, METH_NOARGS, nullptr},
+       {"stats", stats, METH_NOARGS, "stats(): what the executor has done and does."},
+       {"prometheus_text", stats_text, METH_NOARGS,
+        "prometheus_text(): the same for Prometheus, in its text format 0.0.4."},
        {"waiting", waiting, METH_NOARGS, "Chains of names of which each waits for the next."},
        {}}};
   return PyModule_AddFunctions(module, functions.data()) == 0;

@@ -7,12 +7,17 @@
 #include <string>
 #include <vector>
 
+#include "framework/histogram.h"
+
 namespace unirun::python {
 
 struct WorkerStats {
   std::uint32_t id = 0;
   std::uint64_t executed = 0;
   std::uint64_t failed = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t timed_out = 0;
+  std::uint64_t interrupted = 0;
   bool is_busy = false;
 };
 
@@ -35,11 +40,18 @@ struct Stats {
   std::uint64_t stuck = 0;  // Workers that were given up.
   std::uint64_t workers = 0;
   std::uint64_t avg_queue_wait_ns = 0;
-  std::uint64_t avg_gil_wait_ns = 0;  // Each time that a worker asks for it.
+  std::uint64_t avg_gil_wait_ns = 0;
+  // While all workers are busy one task in eight is measured, and counts for eight.
+  Histogram queue_wait;  // From submission to the first statement.
+  Histogram execution;   // From there to the end; a coroutine's with what it awaits.
+  Histogram gil_wait;    // Each time that a worker asks for it.
   std::vector<WorkerStats> per_worker;
   // Who waits for whom just now: threads and tasks that wait for tasks. One chain for each that
   // nobody waits for; one that comes back to where it began is a circle.
   std::vector<WaitChain> waiting{};
 };
+
+// The same for Prometheus, as text of the format 0.0.4.
+[[nodiscard]] std::string prometheus_text(const Stats& stats);
 
 }  // namespace unirun::python

@@ -24,8 +24,6 @@ constexpr unsigned tasks_per_hold = 256;
 
 thread_local PythonWorker* this_worker = nullptr;
 
-std::uint64_t count_of(Duration time) { return static_cast<std::uint64_t>(time.count()); }
-
 void stay_on(int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -130,8 +128,7 @@ void PythonWorker::live() {
   for (;;) {
     const Instant asked = clock.now();
     if (!thread.attach()) break;
-    counts_.attached.add(1);
-    counts_.gil_wait_ns.add(count_of(clock.now() - asked));
+    counts_.gil_wait.record(clock.now() - asked);
     python_id_ = PyThread_get_thread_ident();
     serve();
     thread.leave();
@@ -167,9 +164,14 @@ void PythonWorker::serve() {
 }
 
 void PythonWorker::breathe() {
-  PyThreadState* const state = PyEval_SaveThread();
-  or_hang([state] { PyEval_RestoreThread(state); });
+  attach_again(PyEval_SaveThread());
   Graveyard::clear();
+}
+
+void PythonWorker::attach_again(PyThreadState* state) {
+  const Instant asked = SystemClock().now();
+  or_hang([state] { PyEval_RestoreThread(state); });
+  counts_.gil_wait.record(SystemClock().now() - asked);
 }
 
 void PythonWorker::run(TaskState& task) {
@@ -212,9 +214,8 @@ void PythonWorker::count(const TaskState& task, Instant began) {
     case Ending::timed_out: counts_.timed_out.add(1); break;
   }
   if (task.stands_for == 0) return;
-  counts_.timed.add(task.stands_for);
-  counts_.waited_ns.add(task.stands_for * count_of(began - task.submitted_at));
-  counts_.ran_ns.add(task.stands_for * count_of(SystemClock().now() - began));
+  counts_.queue_wait.record(began - task.submitted_at, task.stands_for);
+  counts_.execution.record(SystemClock().now() - began, task.stands_for);
 }
 
 // ---- Contexts ----
@@ -257,7 +258,7 @@ bool PythonWorker::wait_for_either(TaskState& task, Instant deadline, bool bound
   const int woken = futex_wait_either(task.word(), expected, called_, 0, until, FutexScope::own);
   waits_.store(false);
   if (!bound_only) crew_.get_up(*this);
-  or_hang([state] { PyEval_RestoreThread(state); });
+  attach_again(state);
   return woken != ETIMEDOUT;
 }
 

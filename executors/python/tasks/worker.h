@@ -129,6 +129,7 @@ class PythonWorker {
   void count(const TaskState& task, Instant began);
   void sleep();
   void breathe();
+  void attach_again(PyThreadState* state);
   void end_contexts();
   [[nodiscard]] bool wait_for_either(TaskState& task, Instant deadline, bool bound_only);
 

@@ -1,12 +1,15 @@
 // WorkerCounts is what one worker has counted. It alone writes, so nothing is shared but by
 // reading.
 //
-// Thread: the worker's; reading any. Times are in nanoseconds.
+// Thread: the worker's; reading any.
 
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+
+#include "executors/python/tasks/statistics.h"
+#include "framework/lag_histogram.h"
 
 namespace unirun::python {
 
@@ -29,11 +32,15 @@ struct alignas(64) WorkerCounts {
   Tally cancelled;
   Tally timed_out;
   Tally interrupted;
-  Tally timed;  // So many tasks of which the next two are sums.
-  Tally waited_ns;
-  Tally ran_ns;
-  Tally attached;  // So often the GIL was asked for, and waited for so long.
-  Tally gil_wait_ns;
+  LagHistogram queue_wait;  // Of tasks, from submission to the first statement.
+  LagHistogram execution;   // Of tasks, from there to the end.
+  LagHistogram gil_wait;    // Each time that the worker asks for it.
+
+  void add_times_to(Stats& stats) const {
+    stats.queue_wait.add(queue_wait.read());
+    stats.execution.add(execution.read());
+    stats.gil_wait.add(gil_wait.read());
+  }
 };
 
 }  // namespace unirun::python

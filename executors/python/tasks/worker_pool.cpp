@@ -13,11 +13,6 @@ namespace {
 // What some workers have counted.
 struct Sum {
   Stats stats;
-  std::uint64_t timed = 0;
-  std::uint64_t ran_ns = 0;
-  std::uint64_t waited_ns = 0;
-  std::uint64_t attached = 0;
-  std::uint64_t gil_wait_ns = 0;
 
   void add(const WorkerCounts& counts) {
     const std::uint64_t started = counts.started.get();
@@ -29,21 +24,10 @@ struct Sum {
     const std::uint64_t ended_of_it = ended() - ended_before;
     if (started > ended_of_it) stats.running += started - ended_of_it;
     stats.interrupted += counts.interrupted.get();
-    timed += counts.timed.get();
-    ran_ns += counts.ran_ns.get();
-    waited_ns += counts.waited_ns.get();
-    attached += counts.attached.get();
-    gil_wait_ns += counts.gil_wait_ns.get();
+    counts.add_times_to(stats);
   }
   [[nodiscard]] std::uint64_t ended() const {
     return stats.tasks_executed + stats.tasks_failed + stats.cancelled + stats.timed_out;
-  }
-  void take_averages() {
-    if (timed > 0) {
-      stats.avg_execution_time_ns = ran_ns / timed;
-      stats.avg_queue_wait_ns = waited_ns / timed;
-    }
-    if (attached > 0) stats.avg_gil_wait_ns = gil_wait_ns / attached;
   }
 };
 
@@ -203,12 +187,14 @@ Stats WorkerPool::statistics() {
       sum.stats.per_worker.push_back({.id = worker->id(),
                                       .executed = worker->counts().executed.get(),
                                       .failed = worker->counts().failed.get(),
+                                      .cancelled = worker->counts().cancelled.get(),
+                                      .timed_out = worker->counts().timed_out.get(),
+                                      .interrupted = worker->counts().interrupted.get(),
                                       .is_busy = worker->running() != nullptr});
     }
     sum.stats.stuck = given_up_.size();
     sum.stats.workers = workers_.size();
   }
-  sum.take_averages();
   return sum.stats;
 }
 
