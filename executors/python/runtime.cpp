@@ -22,10 +22,8 @@
 namespace unirun::python {
 namespace {
 
-// Code that goes on after an interruption is asked again so often, in such steps, before its worker
-// is given up.
+// So often what runs is interrupted again, at the end.
 constexpr Duration ask_again_after = std::chrono::milliseconds(50);
-constexpr int asks = 10;
 
 // While all workers are busy one task in so many is timed, and stands for all of them.
 constexpr std::uint64_t timed_of = 8;
@@ -46,14 +44,7 @@ Error not_initialized() {
 
 Result<void> import_all(const std::vector<std::string>& modules) {
   const GILGuard guard;
-  for (const std::string& module : modules) {
-    if (Reference::steal(PyImport_ImportModule(module.c_str()))) continue;
-    Error error = error_of_exception();
-    error.code = Errc::import_failed;
-    error.message = fmt::format("preload: {}: {}", module, error.message);
-    return error;
-  }
-  return {};
+  return Interpreter::import_all(modules);
 }
 
 void take_averages(Stats& stats) {
@@ -87,7 +78,7 @@ void Runtime::forget_in_child() {
   runtime.contexts_.forget();
   new (&runtime.admission_) Admission;
   new (&runtime.deadlines_) Deadlines;
-  new (&runtime.interruptions_) Deadlines;
+  runtime.interruptions_.forget();
 }
 
 // ---- Beginning ----
@@ -165,15 +156,20 @@ Result<void> Runtime::settle_mode() {
   return {};
 }
 
-// A worker process sees what this one sees now.
+// Worker processes and interpreters see what the main one sees now.
 void Runtime::open_parallel() {
+  Array paths = Interpreter::sys_path();
   Array preload(config_.preload.begin(), config_.preload.end());
   parallel_.open({.worker_program = config_.worker_program,
-                  .configuration = Object{{"sys_path", Interpreter::sys_path()},
+                  .configuration = Object{{"sys_path", paths},
                                           {"preload", std::move(preload)},
                                           {"isolated", config_.isolated},
                                           {"switch_interval_us", config_.switch_interval.count()},
                                           {"stack_bytes", config_.stack_bytes}},
+                  .interpreter = {.sys_path = std::move(paths),
+                                  .preload = config_.preload,
+                                  .switch_interval = config_.switch_interval},
+                  .stack_bytes = config_.stack_bytes,
                   .width = WorkerPool::cores()});
 }
 
@@ -203,6 +199,10 @@ future<std::vector<Result<Value>>> Runtime::parallel(std::span<const CallSpec> c
     mode = execution_mode().mode;
     if (mode == ExecutionMode::multi_executor) mode = ExecutionMode::process;
   }
+  ModeFacts facts = facts_;
+  facts.wanted = mode;
+  if (auto allowed = choose_mode(facts); is_running() && !allowed.ok())
+    return parallel_.refuse(allowed.error());
   return parallel_.run(calls, mode, options.timeout);
 }
 
@@ -410,11 +410,7 @@ void Runtime::ask_to_end(TaskState* asked) {
     loop->cancel(task);
     return;
   }
-  const auto interrupt = [this, task] {
-    const GILGuard guard;
-    if (guard.attached()) static_cast<void>(pool_.interrupt(*task));
-  };
-  static_cast<void>(interruptions_.start(SystemClock().now(), interrupt));
+  interruptions_.ask_once(task);
 }
 
 TimerId Runtime::call_later(Duration delay, std::function<void()> function) {
@@ -426,7 +422,7 @@ TimerId Runtime::call_later(Duration delay, std::function<void()> function) {
 // Its outcome stands, and its code has to follow.
 void Runtime::end_running(Shared<TaskState> task) {
   AsyncLoop* const loop = task->coroutine != nullptr ? task->coroutine->loop() : nullptr;
-  if (loop == nullptr) return interrupt_until_it_ends(std::move(task), 0);
+  if (loop == nullptr) return interruptions_.begin(std::move(task));
   loop->cancel(task);
   end_coroutine(*loop, std::move(task), 0);
 }
@@ -436,7 +432,7 @@ void Runtime::end_running(Shared<TaskState> task) {
 void Runtime::end_coroutine(AsyncLoop& loop, Shared<TaskState> task, int asked) {
   const auto look = [this, &loop, task, asked] {
     if (task->is_over() || task->coroutine->was_cancelled()) return;
-    if (asked == asks) return loops_.pass_over(loop);
+    if (asked == Interruptions::asks) return loops_.pass_over(loop);
     {
       const GILGuard guard;
       if (!guard.attached()) return;
@@ -444,25 +440,7 @@ void Runtime::end_coroutine(AsyncLoop& loop, Shared<TaskState> task, int asked) 
     }
     end_coroutine(loop, task, asked + 1);
   };
-  static_cast<void>(interruptions_.start(SystemClock().now() + ask_again_after, look));
-}
-
-// Asks, and looks later whether it helped.
-void Runtime::interrupt_until_it_ends(Shared<TaskState> task, int asked) {
-  const auto ask = [this, task, asked] {
-    if (task->is_over()) return;
-    if (asked == asks) return give_up(*task);
-    bool is_asked = false;
-    {
-      const GILGuard guard;
-      if (!guard.attached()) return;
-      // None yet, or none while the task waits for another that runs on its stack.
-      is_asked = pool_.interrupt(*task);
-    }
-    interrupt_until_it_ends(task, is_asked ? asked + 1 : std::max(asked, 1));
-  };
-  const Duration wait = asked == 0 ? Duration::zero() : ask_again_after;
-  static_cast<void>(interruptions_.start(SystemClock().now() + wait, ask));
+  interruptions_.look_later(look);
 }
 
 // Its worker does not come back: what waits for it alone will not run.

@@ -22,6 +22,7 @@
 #include "executors/python/python_executor.h"
 #include "executors/python/tasks/admission.h"
 #include "executors/python/tasks/deadlines.h"
+#include "executors/python/tasks/interruptions.h"
 #include "executors/python/tasks/worker_pool.h"
 #include "framework/doorbell.h"
 
@@ -89,7 +90,6 @@ class Runtime final : private WorkerObserver {
   void reject(TaskState& task, Error error);
   void time_out(TaskState& task, Duration timeout);
   void end_queued(TaskState& task, Ending ending);
-  void interrupt_until_it_ends(Shared<TaskState> task, int asked);
   void end_coroutine(AsyncLoop& loop, Shared<TaskState> task, int asked);
   void end_running(Shared<TaskState> task);
   [[nodiscard]] bool wait_until_idle(Instant deadline);
@@ -108,7 +108,7 @@ class Runtime final : private WorkerObserver {
   LoopPool loops_{*this};
   ContextTable contexts_;
   Deadlines deadlines_;
-  Deadlines interruptions_;  // May wait for the GIL, which no deadline should.
+  Interruptions interruptions_{pool_, [this](const TaskState& task) { give_up(task); }};
   Doorbell idle_;
   ModeFacts facts_;
   Parallel parallel_{deadlines_};

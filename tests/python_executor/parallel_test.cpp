@@ -46,6 +46,9 @@ def leave(code):
 def pid():
     return os.getpid()
 
+def has_mark():
+    return "mark" in globals()
+
 def sleep(marker):
     try:
         while True:
@@ -276,6 +279,94 @@ TEST_CASE("A11: a preload that raises in the worker processes fails each call, w
     CHECK(outcome.error().message.find("only_here: not elsewhere") != std::string::npos);
   }
 }
+
+#if PY_VERSION_HEX >= 0x030c0000 && !defined(Py_GIL_DISABLED)
+
+const PythonExecutor::Config interpreters{.num_workers = 1, .allow_unsafe_subinterpreters = true};
+constexpr ParallelOptions in_interpreters{.mode = ExecutionMode::subinterp};
+
+TEST_CASE("A15: where interpreters are sound or wanted all the same they are the mode") {
+  const WithModules running(interpreters);
+  const ModeReport report = PythonExecutor::execution_mode();
+  CHECK(report.mode == ExecutionMode::subinterp);
+  CHECK(report.gil_enabled);
+}
+
+TEST_CASE("A11: interpreters run calls in this process, with modules of their own, in order") {
+  const WithModules running(interpreters);
+  const auto marked = PythonExecutor::submit([] {
+                        const Reference module =
+                            Reference::steal(PyImport_ImportModule("work_for_processes"));
+                        return PyObject_SetAttrString(module.get(), "mark", Py_True) == 0;
+                      }).get();
+  REQUIRE(*marked);
+  std::vector<CallSpec> calls{call("pid"), call("has_mark")};
+  for (int i = 0; i < 50; ++i) calls.push_back(call("echo", {i, "text"}));
+  const auto outcomes = outcomes_of(calls, in_interpreters);
+  CHECK(outcomes[0]->as_int64() == ::getpid());
+  CHECK(*outcomes[1] == Value(false));
+  for (int i = 0; i < 50; ++i)
+    CHECK(*outcomes[static_cast<std::size_t>(i) + 2] == Value(Array{Array{i, "text"}, Object{}}));
+}
+
+TEST_CASE("A11: one failing call in an interpreter spoils no other") {
+  const WithModules running(interpreters);
+  const auto outcomes =
+      outcomes_of({call("echo"), call("fail", {"no such job"}), call("echo")}, in_interpreters);
+  CHECK(outcomes[0].ok());
+  CHECK(outcomes[2].ok());
+  REQUIRE_FALSE(outcomes[1].ok());
+  CHECK(outcomes[1].error().type == "builtins.ValueError");
+  CHECK(outcomes[1].error().traceback.find("work_for_processes.py") != std::string::npos);
+}
+
+TEST_CASE("A11: a deadline interrupts what runs in an interpreter, which then serves again") {
+  const WithModules running(interpreters);
+  const std::string marker = running.path("interrupted");
+  const auto outcomes = outcomes_of(std::vector(6, call("sleep", {marker})),
+                                    {.timeout = 200ms, .mode = ExecutionMode::subinterp});
+  for (const auto& outcome : outcomes) CHECK(outcome.error().code == Errc::timeout);
+  CHECK(outcomes_of(std::vector(6, call("echo")), in_interpreters)[5].ok());
+}
+
+TEST_CASE("A11: a shutdown interrupts and settles what runs in interpreters") {
+  const WithModules running(interpreters);
+  auto outcome =
+      PythonExecutor::parallel(std::vector(5, call("sleep", {running.path("x")})), in_interpreters);
+  CHECK(PythonExecutor::shutdown({.drain = 0s}).ok());
+  REQUIRE(outcome.is_ready());
+  CHECK(outcome.get().error().code == Errc::cancelled);
+}
+
+TEST_CASE("A11: a preload that raises in an interpreter fails each call there, with the reason") {
+  auto config = interpreters;
+  config.preload = {"only_here"};
+  const WithModules running(config);
+  ::setenv("UNIRUN_TEST_ELSEWHERE", "1", 1);
+  const auto outcomes = outcomes_of({call("echo"), call("echo"), call("echo")}, in_interpreters);
+  ::unsetenv("UNIRUN_TEST_ELSEWHERE");
+  for (const auto& outcome : outcomes) {
+    REQUIRE_FALSE(outcome.ok());
+    CHECK(outcome.error().code == Errc::import_failed);
+  }
+}
+
+#else
+
+TEST_CASE("A15: interpreters that Python has not got are refused, by the executor and by a call") {
+  const auto started = PythonExecutor::start({.mode = ExecutionMode::subinterp});
+  REQUIRE_FALSE(started.ok());
+  CHECK(started.error().code == Errc::unsupported);
+  CHECK_FALSE(PythonExecutor::is_initialized());
+  const WithModules running;
+  auto outcome =
+      PythonExecutor::parallel(std::vector{call("echo")}, {.mode = ExecutionMode::subinterp});
+  const auto result = outcome.get();
+  REQUIRE_FALSE(result.ok());
+  CHECK(result.error().code == Errc::unsupported);
+}
+
+#endif
 
 TEST_CASE("A15: the rule, over the versions and what is wanted") {
   const auto chosen = [](const ModeFacts& facts) {

@@ -1,10 +1,14 @@
 #include "executors/python/calls/parallel.h"
 
+#include "executors/python/python.h"
+// Python.h first.
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "executors/python/calls/interpreter_calls.h"
 #include "executors/python/processes/process_pool.h"
 #include "framework/clock.h"
 
@@ -50,9 +54,11 @@ void Parallel::close(Instant deadline) {
   }
   static_cast<void>(ended_.wait(Duration::max(), [this] { return is_idle(); }));
   std::unique_ptr<CallRunner> processes;
+  std::unique_ptr<CallRunner> interpreters;
   {
     const std::lock_guard lock(mutex_);
     processes = std::move(processes_);
+    interpreters = std::move(interpreters_);
   }
 }
 
@@ -61,6 +67,7 @@ void Parallel::forget() {
   is_open_ = false;
   entering_ = 0;
   static_cast<void>(processes_.release());
+  static_cast<void>(interpreters_.release());
   for (auto& run : runs_) static_cast<void>(run.release());
   runs_.clear();
 }
@@ -68,21 +75,34 @@ void Parallel::forget() {
 Result<CallRunner*> Parallel::enter(ExecutionMode mode) {
   const std::lock_guard lock(mutex_);
   if (!is_open_) return not_open();
-  CallRunner* runner = &threads_;
-  if (mode == ExecutionMode::process || mode == ExecutionMode::subinterp) {
-    if (!processes_) {
-      auto command = worker_command(options_.worker_program);
-      if (!command) return command.error();
-      auto pool = ProcessPool::start({.command = *std::move(command),
-                                      .configuration = options_.configuration,
-                                      .size = options_.width});
-      if (!pool) return pool.error();
-      processes_ = *std::move(pool);
-    }
-    runner = processes_.get();
-  }
-  ++entering_;
+  auto runner = find_runner(mode);
+  if (runner.ok()) ++entering_;
   return runner;
+}
+
+// What it takes begins here: threads, which take the GIL by themselves.
+Result<CallRunner*> Parallel::find_runner(ExecutionMode mode) {
+  if (mode == ExecutionMode::process) {
+    if (processes_) return processes_.get();
+    auto command = worker_command(options_.worker_program);
+    if (!command) return command.error();
+    auto pool = ProcessPool::start({.command = *std::move(command),
+                                    .configuration = options_.configuration,
+                                    .size = options_.width});
+    if (!pool) return pool.error();
+    processes_ = *std::move(pool);
+    return processes_.get();
+  }
+  if (mode == ExecutionMode::subinterp) {
+    if (interpreters_) return interpreters_.get();
+    auto calls = InterpreterCalls::start({.size = static_cast<std::uint32_t>(options_.width),
+                                          .stack_bytes = options_.stack_bytes,
+                                          .interpreter = options_.interpreter});
+    if (!calls) return calls.error();
+    interpreters_ = *std::move(calls);
+    return interpreters_.get();
+  }
+  return &threads_;
 }
 
 void Parallel::leave() {
@@ -93,20 +113,29 @@ void Parallel::leave() {
   ended_.ring();
 }
 
+future<std::vector<Result<Value>>> Parallel::refuse(const Error& error) {
+  class Refused final : public Outcome<std::vector<Result<Value>>> {
+    void run() noexcept override {}
+  };
+  const Shared<Refused> refused(new Refused);
+  refused->add_owner();
+  future<std::vector<Result<Value>>> outcome{
+      Shared<Outcome<std::vector<Result<Value>>>>(refused.get())};
+  if (refused->claim(Ending::failed)) refused->fail(error);
+  return outcome;
+}
+
 future<std::vector<Result<Value>>> Parallel::run(std::span<const CallSpec> calls,
                                                  ExecutionMode mode,
                                                  std::optional<Duration> timeout) {
   const auto runner = enter(mode);
-  CallRunner& place = runner ? **runner : threads_;
-  const Shared<ParallelRun> run(new ParallelRun(place, {calls.begin(), calls.end()}, options_.width,
+  if (!runner) return refuse(runner.error());
+  const Shared<ParallelRun> run(new ParallelRun(**runner, {calls.begin(), calls.end()},
+                                                options_.width,
                                                 [this](ParallelRun& ended) { on_end(ended); }));
+  run->add_owner();
   future<std::vector<Result<Value>>> outcome{
       Shared<Outcome<std::vector<Result<Value>>>>(run.get())};
-  run->add_owner();
-  if (!runner) {
-    if (run->claim(Ending::failed)) run->fail(runner.error());
-    return outcome;
-  }
   {
     const std::lock_guard lock(mutex_);
     runs_.push_back(run);

@@ -17,6 +17,7 @@
 #include "executors/python/calls/call_task.h"
 #include "executors/python/calls/parallel_run.h"
 #include "executors/python/interpreter/execution_mode.h"
+#include "executors/python/interpreter/own_interpreter.h"
 #include "executors/python/tasks/deadlines.h"
 #include "framework/doorbell.h"
 
@@ -27,6 +28,8 @@ class Parallel {
   struct Options {
     std::string worker_program{};
     Value configuration{};  // Of a ProcessWorker.
+    OwnInterpreterOptions interpreter{};
+    std::size_t stack_bytes = 0;
     std::size_t width = 1;  // At once.
   };
 
@@ -47,9 +50,11 @@ class Parallel {
   [[nodiscard]] future<std::vector<Result<Value>>> run(std::span<const CallSpec> calls,
                                                        ExecutionMode mode,
                                                        std::optional<Duration> timeout);
+  [[nodiscard]] static future<std::vector<Result<Value>>> refuse(const Error& error);
 
  private:
   [[nodiscard]] Result<CallRunner*> enter(ExecutionMode mode);
+  [[nodiscard]] Result<CallRunner*> find_runner(ExecutionMode mode);
   void leave();
   [[nodiscard]] bool is_idle();
   void on_end(ParallelRun& run);
@@ -62,6 +67,7 @@ class Parallel {
   std::size_t entering_ = 0;  // Runs that are just being begun.
   ExecutorCalls threads_;
   std::unique_ptr<CallRunner> processes_;
+  std::unique_ptr<CallRunner> interpreters_;
   std::vector<Shared<ParallelRun>> runs_;
 };
 

@@ -9,6 +9,7 @@
 #include <atomic>
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/values/conversion.h"
+#include "executors/python/values/exception_text.h"
 
 #include "executors/python/callbacks/native_module.h"
 #include "executors/python/interpreter/graveyard.h"
@@ -74,17 +75,10 @@ bool prepend_paths(const std::vector<std::string>& paths) {
   return true;
 }
 
-bool set_switch_interval(std::chrono::microseconds interval) {
-  const Reference sys = Reference::steal(PyImport_ImportModule("sys"));
-  if (!sys) return false;
-  const double seconds = std::chrono::duration<double>(interval).count();
-  return static_cast<bool>(
-      Reference::steal(PyObject_CallMethod(sys.get(), "setswitchinterval", "d", seconds)));
-}
-
 // What may differ from one executor to the next.
 void apply(const InterpreterOptions& options) {
-  if (!prepend_paths(options.sys_path) || !set_switch_interval(options.switch_interval))
+  if (!prepend_paths(options.sys_path) ||
+      !Interpreter::set_switch_interval(options.switch_interval))
     PyErr_Clear();
 }
 
@@ -183,6 +177,25 @@ Array Interpreter::sys_path() {
     if (text.ok() && text->is_string()) texts.push_back(*std::move(text));
   }
   return texts;
+}
+
+bool Interpreter::set_switch_interval(std::chrono::microseconds interval) {
+  const Reference sys = Reference::steal(PyImport_ImportModule("sys"));
+  if (!sys) return false;
+  const double seconds = std::chrono::duration<double>(interval).count();
+  return static_cast<bool>(
+      Reference::steal(PyObject_CallMethod(sys.get(), "setswitchinterval", "d", seconds)));
+}
+
+Result<void> Interpreter::import_all(const std::vector<std::string>& modules) {
+  for (const std::string& module : modules) {
+    if (Reference::steal(PyImport_ImportModule(module.c_str()))) continue;
+    Error error = error_of_exception();
+    error.code = Errc::import_failed;
+    error.message = fmt::format("preload: {}: {}", module, error.message);
+    return error;
+  }
+  return {};
 }
 
 std::string Interpreter::version() {

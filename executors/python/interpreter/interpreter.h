@@ -54,6 +54,13 @@ class Interpreter {
   // As it is now; what is no text is left out.
   [[nodiscard]] static Array sys_path();
 
+  // ---- Thread: with the GIL of the interpreter that is meant ----
+
+  // Errors: import_failed, the first that does not load, and why.
+  [[nodiscard]] static Result<void> import_all(const std::vector<std::string>& modules);
+  // False: an exception is set.
+  [[nodiscard]] static bool set_switch_interval(std::chrono::microseconds interval);
+
   // "3.13.0"
   [[nodiscard]] static std::string version();
 };

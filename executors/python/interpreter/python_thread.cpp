@@ -110,8 +110,11 @@ PyThreadState* PythonThread::attached_state() {
 }
 
 PyThreadState* PythonThread::find_state() {
+  if (home_ != nullptr) return home_;
   PyThreadState* const found = PyGILState_GetThisThreadState();
   if (found != nullptr) return found;
+  // Python forgets it where the thread has been in another interpreter since.
+  if (made_ != nullptr && life_ == doorkeeper().life.load(std::memory_order_relaxed)) return made_;
   life_ = doorkeeper().life.load(std::memory_order_relaxed);
   made_ = PyThreadState_New(PyInterpreterState_Main());
   return made_;
@@ -124,6 +127,8 @@ bool PythonThread::attach() {
   Graveyard::clear();
   return true;
 }
+
+void PythonThread::leave_ended() { Gate::leave(*this); }
 
 void PythonThread::leave() {
   PyEval_SaveThread();

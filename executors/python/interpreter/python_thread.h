@@ -39,6 +39,11 @@ class PythonThread {
   // Ends what attach() began. REQUIRES: attached.
   void leave();
 
+  // From now on it runs for the interpreter of this state of its own; null: for the main one again.
+  void settle_in(PyThreadState* home) { home_ = home; }
+  // As leave(), when the interpreter has ended and nothing is attached any more.
+  void leave_ended();
+
  private:
   friend class Gate;
   PythonThread();
@@ -46,6 +51,7 @@ class PythonThread {
   [[nodiscard]] PyThreadState* find_state();
 
   std::atomic<std::size_t> inside_{0};  // Attachments that have begun and not ended.
+  PyThreadState* home_ = nullptr;       // Of an interpreter with a GIL of its own.
   PyThreadState* made_ = nullptr;       // By this, for the thread.
   std::size_t life_ = 0;                // Of the interpreter for which it was made.
 };

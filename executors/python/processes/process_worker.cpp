@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "executors/python/calls/call_task.h"
+#include "executors/python/interpreter/interpreter.h"
 #include "executors/python/processes/message_channel.h"
 #include "executors/python/processes/worker_process.h"
 #include "executors/python/python_executor.h"
@@ -91,14 +92,6 @@ Result<void> set_sys_path(const std::vector<std::string>& paths) {
   return {};
 }
 
-Result<void> import_one(const std::string& module) {
-  if (Reference::steal(PyImport_ImportModule(module.c_str()))) return {};
-  Error error = error_of_exception();
-  error.code = Errc::import_failed;
-  error.message = fmt::format("preload: {}: {}", module, error.message);
-  return error;
-}
-
 // Its sys.path is its owner's, whole; so preloading comes afterwards.
 Result<Value> ProcessWorker::configure(const Value& body) {
   const Object& given = body.as_object();
@@ -111,10 +104,8 @@ Result<Value> ProcessWorker::configure(const Value& body) {
   if (started.ok()) {
     started = PythonExecutor::submit([&given]() -> Result<void> {
                 auto done = set_sys_path(entry(given, "sys_path", std::vector<std::string>()));
-                for (const auto& module : entry(given, "preload", std::vector<std::string>())) {
-                  if (done.ok()) done = import_one(module);
-                }
-                return done;
+                if (!done.ok()) return done;
+                return Interpreter::import_all(entry(given, "preload", std::vector<std::string>()));
               }).get();
   }
   if (!started.ok()) {

@@ -55,7 +55,7 @@ bool PythonWorker::join(Instant deadline) {
   if (!thread_) return true;
   const Duration rest =
       deadline == Instant::max() ? Duration::max() : deadline - SystemClock().now();
-  if (!end_.wait(rest, [this] { return ended_.load(); })) return false;
+  if (!end_->bell.wait(rest, [this] { return has_ended(); })) return false;
   while (!thread_->try_join()) {
   }
   thread_.reset();
@@ -76,7 +76,21 @@ bool PythonWorker::push(TaskState* task) {
   return pushed != PythonTaskQueue::Pushed::closed;
 }
 
+// Attaches to the interpreter where its tasks run, unless that is the main one. False: it has
+// ended.
+bool PythonWorker::visit(std::optional<OwnInterpreter::Visit>& visit) {
+  if (!options_.interpreter) return true;
+  if (!begun_.load() || !interpreter_) return false;
+  return visit.emplace(*interpreter_).attached();
+}
+
 bool PythonWorker::interrupt(const TaskState& task) {
+  std::optional<OwnInterpreter::Visit> visiting;
+  return visit(visiting) && strike(task);
+}
+
+// Thread: with the GIL of its interpreter.
+bool PythonWorker::strike(const TaskState& task) {
   const InterruptionLock lock(interruption_mutex_);
   if (running_.load(std::memory_order_relaxed) != &task) return false;
   if (is_shielded()) return deferred_ = true;
@@ -86,17 +100,30 @@ bool PythonWorker::interrupt(const TaskState& task) {
   return true;
 }
 
-bool PythonWorker::interrupt(const ContextState& context) {
+template <class Predicate>
+bool PythonWorker::interrupt_if(Predicate&& is_meant) {
+  std::optional<OwnInterpreter::Visit> visiting;
+  if (!visit(visiting)) return false;
   const TaskState* task = nullptr;
   {
     const InterruptionLock lock(interruption_mutex_);
     const TaskState* const running = running_.load(std::memory_order_relaxed);
-    if (running != nullptr && running->bound_to.get() == &context) task = running;
+    if (running != nullptr && is_meant(*running)) task = running;
   }
-  return task != nullptr && interrupt(*task);
+  return task != nullptr && strike(*task);
+}
+
+bool PythonWorker::interrupt(const ContextState& context) {
+  return interrupt_if([&](const TaskState& task) { return task.bound_to.get() == &context; });
+}
+
+bool PythonWorker::interrupt(TaskId id) {
+  return interrupt_if([id](const TaskState& task) { return task.id == id; });
 }
 
 Shared<TaskState> PythonWorker::interrupt_running() {
+  std::optional<OwnInterpreter::Visit> visiting;
+  if (!visit(visiting)) return {};
   Shared<TaskState> task;
   {
     const InterruptionLock lock(interruption_mutex_);
@@ -105,7 +132,7 @@ Shared<TaskState> PythonWorker::interrupt_running() {
     running->add_owner();  // It cannot end before we let go of the GIL, or of the lock.
     task = Shared<TaskState>(running);
   }
-  static_cast<void>(interrupt(*task));
+  static_cast<void>(strike(*task));
   return task;
 }
 
@@ -121,8 +148,41 @@ void PythonWorker::sleep() {
 }
 
 void PythonWorker::live() {
+  const std::shared_ptr<End> end = end_;
   this_worker = this;
   if (options_.cpu) stay_on(*options_.cpu);
+  begin();
+  refusal_ ? refuse() : work();
+  crew_.stop_searching(*this);
+  end_contexts();
+  if (interpreter_) interpreter_->end();
+  end->is_here.store(true);
+  end->bell.ring();
+}
+
+void PythonWorker::begin() {
+  if (options_.interpreter) {
+    auto started = OwnInterpreter::start(*options_.interpreter);
+    if (started.ok()) {
+      interpreter_ = *std::move(started);
+    } else {
+      refusal_ = started.error();
+    }
+  }
+  begun_.store(true);
+}
+
+// There is nothing in which tasks could run.
+void PythonWorker::refuse() {
+  while (!dismissed_.load() || !bound_.is_empty()) {
+    while (const Shared<TaskState> task = take()) {
+      if (task->claim_before_start(Ending::failed)) task->fail(*refusal_);
+    }
+    if (crew_.lie_down(*this)) sleep();
+  }
+}
+
+void PythonWorker::work() {
   PythonThread& thread = PythonThread::current();
   const SystemClock clock;
   for (;;) {
@@ -138,10 +198,6 @@ void PythonWorker::live() {
     }
     sleep();
   }
-  crew_.stop_searching(*this);
-  end_contexts();
-  ended_.store(true);
-  end_.ring();
 }
 
 Shared<TaskState> PythonWorker::take() {

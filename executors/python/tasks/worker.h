@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "executors/python/contexts/context_state.h"
+#include "executors/python/interpreter/own_interpreter.h"
 #include "executors/python/tasks/crew.h"
 #include "executors/python/tasks/task_queue.h"
 #include "executors/python/tasks/worker_counts.h"
@@ -44,10 +46,13 @@ class PythonWorker {
     std::uint32_t id = 0;
     std::size_t stack_bytes = 0;
     std::optional<int> cpu;  // To stay on.
+    // Of its own, with a GIL of its own; else the main one. Where it cannot be had each task fails
+    // with the reason.
+    std::optional<OwnInterpreterOptions> interpreter{};
   };
 
   PythonWorker(Crew& crew, WorkerObserver& observer, Options options)
-      : crew_(crew), observer_(observer), options_(options) {}
+      : crew_(crew), observer_(observer), options_(std::move(options)) {}
   PythonWorker(const PythonWorker&) = delete;
   PythonWorker& operator=(const PythonWorker&) = delete;
   ~PythonWorker() = default;
@@ -63,7 +68,7 @@ class PythonWorker {
   void dismiss();
   // True once its thread has ended, false at `deadline`.
   [[nodiscard]] bool join(Instant deadline);
-  [[nodiscard]] bool has_ended() const { return ended_.load(); }
+  [[nodiscard]] bool has_ended() const { return end_->is_here.load(); }
   // It is given up: its thread ends when its task does, if ever. The worker outlives that.
   void abandon();
 
@@ -80,6 +85,7 @@ class PythonWorker {
   // has any. Thread: with the GIL.
   [[nodiscard]] bool interrupt(const TaskState& task);
   [[nodiscard]] bool interrupt(const ContextState& context);
+  [[nodiscard]] bool interrupt(TaskId id);
   // The same for whatever runs here now, which is given; nothing where nothing does.
   [[nodiscard]] Shared<TaskState> interrupt_running();
   // What runs here now. Only to compare.
@@ -122,7 +128,14 @@ class PythonWorker {
 
  private:
   void live();
+  void begin();
+  void work();
+  void refuse();
   void serve();
+  [[nodiscard]] bool visit(std::optional<OwnInterpreter::Visit>& visit);
+  [[nodiscard]] bool strike(const TaskState& task);
+  template <class Predicate>
+  [[nodiscard]] bool interrupt_if(Predicate&& is_meant);
   [[nodiscard]] Shared<TaskState> take();
   void run(TaskState& task);
   void move(PyThreadState* from, PyThreadState* to);
@@ -154,9 +167,17 @@ class PythonWorker {
   unsigned long python_id_ = 0;    // Of the thread, as Python's threading has it.
 
   std::optional<ServiceThread> thread_;
+  std::unique_ptr<OwnInterpreter> interpreter_;  // Others look once it has begun.
+  std::optional<Error> refusal_;
+  std::atomic<bool> begun_{false};
   std::atomic<bool> dismissed_{false};
-  std::atomic<bool> ended_{false};
-  Doorbell end_;
+  // The thread's too, which is done with the worker before it says so: who has given the worker up
+  // may drop it then.
+  struct End {
+    std::atomic<bool> is_here{false};
+    Doorbell bell;
+  };
+  const std::shared_ptr<End> end_ = std::make_shared<End>();
 };
 
 }  // namespace unirun::python

@@ -43,9 +43,12 @@ std::uint32_t WorkerPool::cores() {
 // ---- Beginning and end ----
 
 std::shared_ptr<PythonWorker> WorkerPool::make_worker(std::uint32_t id) {
-  PythonWorker::Options options{.id = id, .stack_bytes = options_.stack_bytes, .cpu = {}};
+  PythonWorker::Options options{.id = id,
+                                .stack_bytes = options_.stack_bytes,
+                                .cpu = {},
+                                .interpreter = options_.interpreter};
   if (!options_.pin.empty()) options.cpu = options_.pin[id % options_.pin.size()];
-  return std::make_shared<PythonWorker>(crew_, observer_, options);
+  return std::make_shared<PythonWorker>(crew_, observer_, std::move(options));
 }
 
 // Those of the start before this one.
@@ -103,47 +106,42 @@ void WorkerPool::forget() {
   crew_.dismiss();
 }
 
+bool WorkerPool::has_ended() {
+  const std::lock_guard lock(mutex_);
+  const auto ended = [](const auto& worker) { return worker->has_ended(); };
+  return std::ranges::all_of(workers_, ended) && std::ranges::all_of(given_up_, ended) &&
+         std::ranges::all_of(kept_, ended);
+}
+
 // ---- What runs ----
+
+WorkerPool::Workers WorkerPool::workers() {
+  const std::lock_guard lock(mutex_);
+  return workers_;
+}
 
 WorkerPool::Workers::iterator WorkerPool::find(const TaskState& task) {
   return std::ranges::find_if(workers_,
                               [&](const auto& worker) { return worker->running() == &task; });
 }
 
-// Outside the lock, since it may run Python code. With the GIL held what runs cannot end, nor its
-// worker.
+// Outside the lock, since it may run Python code.
 bool WorkerPool::interrupt(const TaskState& task) {
-  PythonWorker* worker = nullptr;
+  std::shared_ptr<PythonWorker> worker;
   {
     const std::lock_guard lock(mutex_);
-    if (const auto found = find(task); found != workers_.end()) worker = found->get();
+    if (const auto found = find(task); found != workers_.end()) worker = *found;
   }
   return worker != nullptr && worker->interrupt(task) && !worker->is_shielded();
 }
 
 bool WorkerPool::interrupt(TaskId id) {
-  const TaskState* running = nullptr;
-  PythonWorker* runner = nullptr;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& worker : workers_) {
-      const TaskState* const task = worker->running();
-      if (task == nullptr || task->id != id) continue;
-      running = task;
-      runner = worker.get();
-    }
-  }
-  return running != nullptr && runner->interrupt(*running);
+  return std::ranges::any_of(workers(), [id](const auto& worker) { return worker->interrupt(id); });
 }
 
 std::vector<Shared<TaskState>> WorkerPool::interrupt_all() {
-  std::vector<PythonWorker*> workers;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& worker : workers_) workers.push_back(worker.get());
-  }
   std::vector<Shared<TaskState>> tasks;
-  for (PythonWorker* const worker : workers) {
+  for (const auto& worker : workers()) {
     if (Shared<TaskState> task = worker->interrupt_running()) tasks.push_back(std::move(task));
   }
   return tasks;

@@ -1,5 +1,6 @@
-// WorkerPool is the workers of one interpreter: it starts and joins them, finds the one that runs a
-// task, and puts another in the place of one that does not come back.
+// WorkerPool is workers that share a queue, of one interpreter or with one each: it starts and
+// joins them, finds the one that runs a task, and puts another in the place of one that does not
+// come back.
 //
 // Thread: any, but for what names one. Nobody asks for the GIL under its lock.
 
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "executors/python/error.h"
@@ -26,7 +28,8 @@ class WorkerPool {
   struct Options {
     std::uint32_t size = 0;  // 0: as many as this process may use cores.
     std::size_t stack_bytes = 0;
-    std::vector<int> pin{};  // CPUs: worker n stays on pin[n % size].
+    std::vector<int> pin{};                              // CPUs: worker n stays on pin[n % size].
+    std::optional<OwnInterpreterOptions> interpreter{};  // One for each worker; else the main one.
   };
 
   // That this process may use.
@@ -46,6 +49,8 @@ class WorkerPool {
   // Has each end when there is nothing left to do; so many had not at `deadline`, and are given up.
   // Those that have stay for the statistics, until the next start.
   [[nodiscard]] std::size_t join(Instant deadline);
+  // Nobody runs any more, nor those that were given up.
+  [[nodiscard]] bool has_ended();
   // In a child of fork(): its threads are the parent's, and what they held is left alone.
   void forget();
 
@@ -77,6 +82,7 @@ class WorkerPool {
   using Workers = std::vector<std::shared_ptr<PythonWorker>>;
 
   [[nodiscard]] std::shared_ptr<PythonWorker> make_worker(std::uint32_t id);
+  [[nodiscard]] Workers workers();
   [[nodiscard]] Workers::iterator find(const TaskState& task);
   void retire();
 

@@ -1,0 +1,50 @@
+#include "executors/python/tasks/interruptions.h"
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "executors/python/interpreter/gil_guard.h"
+#include "framework/clock.h"
+
+namespace unirun::python {
+namespace {
+
+constexpr Duration ask_again_after = std::chrono::milliseconds(50);
+
+}  // namespace
+
+void Interruptions::ask_once(Shared<TaskState> task) {
+  static_cast<void>(deadlines_.start(SystemClock().now(), [this, task = std::move(task)] {
+    const GILGuard guard;
+    if (guard.attached()) static_cast<void>(pool_.interrupt(*task));
+  }));
+}
+
+void Interruptions::look_later(std::function<void()> look) {
+  static_cast<void>(deadlines_.start(SystemClock().now() + ask_again_after, std::move(look)));
+}
+
+void Interruptions::forget() { new (&deadlines_) Deadlines; }
+
+// Asks, and looks later whether it helped.
+void Interruptions::ask_soon(Shared<TaskState> task, int asked) {
+  const Duration wait = asked == 0 ? Duration::zero() : ask_again_after;
+  static_cast<void>(deadlines_.start(SystemClock().now() + wait,
+                                     [this, task = std::move(task), asked] { ask(task, asked); }));
+}
+
+void Interruptions::ask(const Shared<TaskState>& task, int asked) {
+  if (task->is_over()) return;
+  if (asked == asks) return give_up_(*task);
+  bool is_asked = false;
+  {
+    const GILGuard guard;
+    if (!guard.attached()) return;
+    // None yet, or none while the task waits for another that runs on its stack.
+    is_asked = pool_.interrupt(*task);
+  }
+  ask_soon(task, is_asked ? asked + 1 : std::max(asked, 1));
+}
+
+}  // namespace unirun::python

@@ -1,0 +1,44 @@
+// Interruptions asks code that is not wanted any more to end: again and again, and then gives it
+// up.
+//
+// Thread: any. It has one of its own, which may wait for the GIL, as no deadline should.
+
+#pragma once
+
+#include <functional>
+
+#include "executors/python/tasks/deadlines.h"
+#include "executors/python/tasks/worker_pool.h"
+
+namespace unirun::python {
+
+class Interruptions {
+ public:
+  using GiveUp = std::function<void(const TaskState& task)>;
+
+  // So often code is asked.
+  static constexpr int asks = 10;
+
+  // `give_up` is called for a task that goes on.
+  Interruptions(WorkerPool& pool, GiveUp give_up) : pool_(pool), give_up_(std::move(give_up)) {}
+
+  // Until the task, which somebody else has claimed, is over.
+  void begin(Shared<TaskState> task) { ask_soon(std::move(task), 0); }
+  void ask_once(Shared<TaskState> task);
+  // Calls `look` in the time that code has between one interruption and the next.
+  void look_later(std::function<void()> look);
+
+  void stop() { deadlines_.stop(); }
+  // In a child of fork().
+  void forget();
+
+ private:
+  void ask_soon(Shared<TaskState> task, int asked);
+  void ask(const Shared<TaskState>& task, int asked);
+
+  WorkerPool& pool_;
+  const GiveUp give_up_;
+  Deadlines deadlines_;
+};
+
+}  // namespace unirun::python
