@@ -138,6 +138,8 @@ Stats PythonExecutor::get_stats() {
   return stats;
 }
 
+NumaReport PythonExecutor::numa_report() { return Runtime::get().numa_report(); }
+
 ModeReport PythonExecutor::execution_mode() { return Runtime::get().execution_mode(); }
 
 future<std::vector<Result<Value>>> PythonExecutor::parallel(std::span<const CallSpec> calls,
@@ -147,6 +149,11 @@ future<std::vector<Result<Value>>> PythonExecutor::parallel(std::span<const Call
 
 void PythonExecutor::submit_task(Shared<TaskState> task, const SubmitOptions& options) {
   Runtime::get().submit(std::move(task), options);
+}
+
+void PythonExecutor::submit_tasks(std::span<Shared<TaskState>> tasks,
+                                  const SubmitOptions& options) {
+  Runtime::get().submit_batch(tasks, options);
 }
 
 Duration PythonExecutor::duration_of(std::uint64_t nanoseconds) {

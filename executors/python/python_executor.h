@@ -26,6 +26,8 @@
 #include "executors/python/contexts/context.h"
 #include "executors/python/future.h"
 #include "executors/python/interpreter/execution_mode.h"
+#include "executors/python/state/limiter.h"
+#include "executors/python/tasks/placement.h"
 #include "executors/python/tasks/statistics.h"
 #include "executors/python/values/typed_value.h"
 
@@ -108,12 +110,9 @@ class PythonExecutor {
   // what it throws or leaves as Python's exception comes as the error, SystemExit and all.
   template <std::invocable Function>
   static auto submit(Function&& function, const SubmitOptions& options = {}) {
-    using Callee = std::decay_t<Function>;
-    using T = detail::ValueOf<Callee&>;
-    auto* const task = new FunctionTask<T, Callee>(std::forward<Function>(function));
-    future<T> outcome{Shared<Outcome<T>>(task)};
-    task->add_owner();
-    submit_task(Shared<TaskState>(task), options);
+    Shared<TaskState> task;
+    auto outcome = make_task(std::forward<Function>(function), task);
+    submit_task(std::move(task), options);
     return outcome;
   }
   // Calls a Python callable. A Ref of nothing: no arguments.
@@ -126,12 +125,16 @@ class PythonExecutor {
     return submit(std::forward<Function>(function), {.timeout = duration_of(timeout_ns)});
   }
 
-  // All of them, with one wake.
+  // All of them, with one wake; where not all find a place, or with a timeout or a context, one by
+  // one.
   template <std::invocable Function>
   static auto submit_batch(std::span<Function> functions, const SubmitOptions& options = {}) {
     std::vector<future<detail::ValueOf<Function&>>> futures;
     futures.reserve(functions.size());
-    for (Function& function : functions) futures.push_back(submit(std::move(function), options));
+    std::vector<Shared<TaskState>> tasks(functions.size());
+    for (Function& function : functions)
+      futures.push_back(make_task(std::move(function), tasks[futures.size()]));
+    submit_tasks(tasks, options);
     return futures;
   }
 
@@ -188,6 +191,16 @@ class PythonExecutor {
 
   [[nodiscard]] static Stats get_stats();
 
+  // What became of the memory of workers that stay on CPUs, on a machine with nodes; elsewhere a
+  // no-op that says so.
+  [[nodiscard]] static NumaReport numa_report();
+
+  // The one of that name in this process, with these options from now on: so many go on at once, a
+  // bounded number waits, in the order of asking. See limiter.h.
+  [[nodiscard]] static Limiter limiter(std::string_view name, LimiterOptions options) {
+    return python::limiter(name, options);
+  }
+
   // What is parallel here, and why; `automatic` while there is no executor.
   [[nodiscard]] static ModeReport execution_mode();
 
@@ -198,6 +211,17 @@ class PythonExecutor {
       std::span<const CallSpec> calls, const ParallelOptions& options = {});
 
  private:
+  template <class Function>
+  static auto make_task(Function&& function, Shared<TaskState>& task) {
+    using Callee = std::decay_t<Function>;
+    using T = detail::ValueOf<Callee&>;
+    auto* const made = new FunctionTask<T, Callee>(std::forward<Function>(function));
+    future<T> outcome{Shared<Outcome<T>>(made)};
+    made->add_owner();
+    task = Shared<TaskState>(made);
+    return outcome;
+  }
+  static void submit_tasks(std::span<Shared<TaskState>> tasks, const SubmitOptions& options);
   static void submit_task(Shared<TaskState> task, const SubmitOptions& options);
   [[nodiscard]] static Duration duration_of(std::uint64_t nanoseconds);
 };

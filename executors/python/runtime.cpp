@@ -229,14 +229,28 @@ bool Runtime::drop_oldest() {
   return true;
 }
 
+// On threads that others wait for.
+std::optional<Error> Runtime::refuse_to_block() const {
+  if (EventLoop::current() != nullptr || AsyncLoop::current() != nullptr) {
+    return Error{.code = Errc::unsupported,
+                 .message =
+                     "the queue is full, and Overflow::block would block this loop's "
+                     "thread: submit from another, or use Overflow::reject"};
+  }
+  if (PythonWorker::current() == nullptr) return std::nullopt;
+  return Error{.code = Errc::queue_full,
+               .message = fmt::format("{} tasks wait, which is the limit (Config::queue_size), and "
+                                      "a worker that waited for a place would wait for itself: "
+                                      "submit from another thread, or use Overflow::reject",
+                                      admission_.limit())};
+}
+
 // False: the task has been rejected.
 bool Runtime::admit(TaskState& task, const SubmitOptions& options) {
   if (admission_.try_enter()) return true;
   if (config_.overflow == Overflow::block) {
-    if (EventLoop::current() != nullptr) {
-      reject(task, {.code = Errc::unsupported,
-                    .message = "the queue is full, and Overflow::block would block this loop's "
-                               "thread: submit from another, or use Overflow::reject"});
+    if (auto refused = refuse_to_block()) {
+      reject(task, *std::move(refused));
       return false;
     }
     const GILRelease released;
@@ -306,7 +320,9 @@ Error Runtime::refusal(ContextId id) {
 }
 
 // Counts it as submitted, before anything of it is counted as ended.
-TaskId Runtime::next_id() { return TaskId{last_id_.fetch_add(1, std::memory_order_relaxed) + 1}; }
+TaskId Runtime::next_id(std::uint64_t count) {
+  return TaskId{last_id_.fetch_add(count, std::memory_order_relaxed) + 1};
+}
 
 void Runtime::take_time(TaskState& task) {
   if (pool_.crew().has_sleepers()) {
@@ -330,6 +346,39 @@ void Runtime::submit(Shared<TaskState> task, const SubmitOptions& options) {
   take_time(*task);
   if (options.timeout && !start_timer(task, *options.timeout)) return;
   static_cast<void>(push(task, options.context));
+}
+
+void Runtime::submit_batch(std::span<Shared<TaskState>> tasks, const SubmitOptions& options) {
+  const bool is_plain = !options.timeout && options.context == ContextId::none;
+  if (tasks.empty()) return;
+  if (!is_plain || !admission_.try_enter(static_cast<std::uint32_t>(tasks.size()))) {
+    for (Shared<TaskState>& task : tasks) submit(std::move(task), options);
+    return;
+  }
+  auto id = static_cast<std::uint64_t>(next_id(tasks.size()));
+  const Instant now = SystemClock().now();
+  TaskState* older = nullptr;
+  for (std::size_t at = 0; at < tasks.size(); ++at) {
+    TaskState& task = *tasks[at];
+    task.id = TaskId{id++};
+    task.priority = std::min<std::uint8_t>(options.priority, priorities - 1);
+    task.enter_queue_unseen();
+    task.is_admitted = true;
+    if (at % timed_of == 0) {
+      task.stands_for =
+          static_cast<std::uint8_t>(std::min<std::size_t>(timed_of, tasks.size() - at));
+      task.submitted_at = now;
+    }
+    task.next = std::exchange(older, &task);
+  }
+  if (pool_.crew().push_all(*tasks.back(), *tasks.front())) {
+    for (Shared<TaskState>& task : tasks) static_cast<void>(task.release());
+    return;
+  }
+  for (Shared<TaskState>& task : tasks) {
+    admission_.leave();
+    reject(*task, not_initialized());
+  }
 }
 
 void Runtime::enqueue(Shared<TaskState> task) {
@@ -560,6 +609,8 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
 }
 
 // ---- Statistics ----
+
+NumaReport Runtime::numa_report() { return pool_.numa_report(); }
 
 Stats Runtime::statistics() {
   Stats stats = pool_.statistics();

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -41,6 +42,7 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] bool interrupt(TaskId id);
   [[nodiscard]] Stats statistics();
   [[nodiscard]] ModeReport execution_mode() const;
+  [[nodiscard]] NumaReport numa_report();
   [[nodiscard]] future<std::vector<Result<Value>>> parallel(std::span<const CallSpec> calls,
                                                             const ParallelOptions& options);
 
@@ -48,6 +50,8 @@ class Runtime final : private WorkerObserver {
 
   // Settles it at once where it cannot be queued.
   void submit(Shared<TaskState> task, const SubmitOptions& options);
+  // All of them with one wake.
+  void submit_batch(std::span<Shared<TaskState>> tasks, const SubmitOptions& options);
   // One that is not a submission of its own: it is never rejected for a full queue.
   void enqueue(Shared<TaskState> task);
   // One that turned out to be no coroutine.
@@ -79,8 +83,9 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] Result<void> start(const PythonExecutor::Config& config, Begin begin);
   [[nodiscard]] Result<void> start_workers();
   void open_parallel();
-  [[nodiscard]] TaskId next_id();
+  [[nodiscard]] TaskId next_id(std::uint64_t count = 1);
   void take_time(TaskState& task);
+  [[nodiscard]] std::optional<Error> refuse_to_block() const;
   [[nodiscard]] bool admit(TaskState& task, const SubmitOptions& options);
   [[nodiscard]] bool drop_oldest();
   [[nodiscard]] bool start_timer(const Shared<TaskState>& task, Duration timeout);

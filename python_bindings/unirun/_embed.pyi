@@ -42,6 +42,7 @@ class WorkerStats(TypedDict):
     timed_out: int
     interrupted: int
     is_busy: bool
+    cpu: int | None
 
 class Stats(TypedDict):
     submitted: int

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 
+#include <latch>
 #include <thread>
 #include <vector>
 
@@ -71,6 +72,9 @@ partly = functools.partial(nap, 0)
 def old_style():
     yield from asyncio.sleep(0).__await__()
     return 7
+async def call_from_a_coroutine(name):
+    import unirun
+    return unirun.call(name)
 async def deep(levels): return 0 if levels == 0 else 1 + await deep(levels - 1)
 async def socket_pair():
     import socket
@@ -303,6 +307,25 @@ TEST_CASE(
   CHECK(code_of(ended) == Errc::stuck);
   REQUIRE(stubborn.is_ready());
   CHECK(code_of(stubborn.get()) == Errc::stuck);
+}
+
+TEST_CASE("A19: on a loop of asyncio's nothing blocks on a full queue") {
+  const Scene running(scene, {.num_workers = 1, .queue_size = 1, .overflow = Overflow::block});
+  std::latch begun{1};
+  std::latch open{1};
+  const auto submitter = PythonExecutor::register_function("submit_one_too_many", [&]() -> bool {
+    auto busy = PythonExecutor::submit([&] {
+      const GILRelease released;
+      begun.count_down();
+      open.wait();
+    });
+    begun.wait();
+    auto waiting = PythonExecutor::submit([] { return 1; });
+    const auto refused = PythonExecutor::submit([] { return 2; }).get();
+    open.count_down();
+    return code_of(refused) == Errc::unsupported && busy.get().ok() && waiting.get().ok();
+  });
+  CHECK(*call("call_from_a_coroutine", {"submit_one_too_many"}) == Value(true));
 }
 
 TEST_CASE("A08: a million calls leave nothing behind, and the numbers add up") {

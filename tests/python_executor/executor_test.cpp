@@ -1,17 +1,21 @@
-// The PythonExecutor as a C++ program uses it: E01 to E05, E16 and E19 of the contract.
+// The PythonExecutor as a C++ program uses it: E01 to E05, E16, E19 and E25 of the contract.
 
 #include "executors/python/python.h"
 // Python.h first.
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
+#include <pthread.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <barrier>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -19,6 +23,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "executors/python/interpreter/gil_guard.h"
@@ -589,9 +594,217 @@ TEST_CASE("A19: the more urgent goes first, and the least urgent has its turn") 
   CHECK(order.back() == 0);
 }
 
-TEST_CASE("workers stay on the CPUs that they were given") {
-  const Running running({.num_workers = 1, .pin = {0}});
-  CHECK(*PythonExecutor::submit([] { return ::sched_getcpu(); }).get() == 0);
+TEST_CASE("A19: under a stream of the most urgent each lower priority has its turn") {
+  const Running running({.num_workers = 1});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  constexpr std::size_t urgent = 1000;
+  std::vector<std::uint8_t> order;
+  std::vector<future<void>> futures;
+  const auto submit = [&](std::uint8_t priority) {
+    futures.push_back(PythonExecutor::submit([&order, priority] { order.push_back(priority); },
+                                             {.priority = priority}));
+  };
+  for (std::uint8_t priority = 1; priority < 4; ++priority) {
+    for (int task = 0; task < 3; ++task) submit(priority);
+  }
+  for (std::size_t task = 0; task < urgent; ++task) submit(0);
+  gate.let_go();
+  for (auto& outcome : futures) CHECK(code_of(outcome) == Errc::ok);
+  for (std::uint8_t priority = 1; priority < 4; ++priority) {
+    // Passed over 64 times, and then by each of the others once, before each of the three.
+    const auto last = std::find(order.rbegin(), order.rend(), priority);
+    CHECK(order.rend() - last <= 3 * (64 + 3));
+  }
+}
+
+TEST_CASE("A19: a worker does not wait for a place that only a worker can clear") {
+  const Running running({.num_workers = 1, .queue_size = 1, .overflow = Overflow::block});
+  const auto codes = PythonExecutor::submit([] {
+                       std::vector<Errc> seen;
+                       auto waiting = PythonExecutor::submit([] { return 0; });
+                       auto refused = PythonExecutor::submit([] { return 1; });
+                       return std::pair{code_of(refused), waiting.is_ready()};
+                     }).get();
+  REQUIRE(codes.ok());
+  CHECK(codes->first == Errc::queue_full);
+  CHECK_FALSE(codes->second);
+}
+
+TEST_CASE("A19: the executor's limiter holds what tasks of its own use at once, by name") {
+  const Running running({.num_workers = 4});
+  const Limiter limiter =
+      PythonExecutor::limiter("A19 tasks", {.max_concurrent = 2, .max_queue = 100});
+  std::atomic<int> at_once{0};
+  std::atomic<int> most{0};
+  std::vector<future<void>> futures;
+  for (int task = 0; task < 100; ++task) {
+    futures.push_back(PythonExecutor::submit([&] {
+      const GILRelease released;
+      const auto permit =
+          PythonExecutor::limiter("A19 tasks", {.max_concurrent = 2, .max_queue = 100}).acquire();
+      const int now = ++at_once;
+      for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
+      }
+      std::this_thread::yield();
+      --at_once;
+    }));
+  }
+  for (auto& outcome : futures) CHECK(code_of(outcome) == Errc::ok);
+  CHECK(most <= 2);
+  CHECK(limiter.figures().granted == 100);
+  CHECK(limiter.figures().held == 0);
+}
+
+// ---- E25 ----
+
+TEST_CASE("A25: workers stay on the CPUs that they were given, as is read back") {
+  const int last = usable_cpus().back();
+  const Running running({.num_workers = 2, .pin = {usable_cpus().front(), last}});
+  const Stats stats = PythonExecutor::get_stats();
+  REQUIRE(stats.per_worker.size() == 2);
+  CHECK(stats.per_worker[0].cpu == usable_cpus().front());
+  CHECK(stats.per_worker[1].cpu == last);
+  for (int task = 0; task < 10; ++task) {
+    const auto stays = PythonExecutor::submit([] {
+                         cpu_set_t set;
+                         CPU_ZERO(&set);
+                         ::pthread_getaffinity_np(::pthread_self(), sizeof set, &set);
+                         return CPU_COUNT(&set) == 1 && CPU_ISSET(::sched_getcpu(), &set);
+                       }).get();
+    CHECK(*stays);
+  }
+}
+
+TEST_CASE("A25: a CPU that there is not is named, beside those there are, and nothing is left") {
+  for (const int cpu : {-1, 1023, 1'000'000}) {
+    const auto started =
+        PythonExecutor::start({.num_workers = 2, .pin = {usable_cpus().front(), cpu}});
+    REQUIRE_FALSE(started.ok());
+    CHECK(started.error().code == Errc::unsupported);
+    const std::string& message = started.error().message;
+    CHECK_MESSAGE(message.find("CPU " + std::to_string(cpu) + ":") != std::string::npos, message);
+    CHECK_MESSAGE(message.ends_with(std::to_string(usable_cpus().back())), message);
+    CHECK_FALSE(PythonExecutor::is_initialized());
+  }
+  const Running running;
+  CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
+}
+
+TEST_CASE("A25: memory by nodes is applied, or a no-op that says why") {
+  const Running running({.num_workers = 1, .pin = {usable_cpus().front()}});
+  const NumaReport report = PythonExecutor::numa_report();
+  CHECK_FALSE(report.reason.empty());
+  if (report.nodes.size() <= 1) {
+    CHECK_FALSE(report.is_applied);
+    CHECK(report.reason == "no-op, one node");
+  } else {
+    CHECK(report.is_applied != report.reason.starts_with("no-op"));
+  }
+}
+
+TEST_CASE("A25: nodes are read as the kernel shows them") {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::temp_directory_path() / fmt::format("unirun-nodes-{}", ::getpid());
+  const auto write = [&](const std::string& file, const std::string& text) {
+    fs::create_directories((folder / file).parent_path());
+    std::ofstream(folder / file) << text << '\n';
+  };
+  write("has_cpu", "0,2");
+  write("node0/cpulist", "0-3,8");
+  write("node2/cpulist", "4-7");
+  const NumaNodes nodes = NumaNodes::read(folder.string());
+  CHECK(nodes.ids() == std::vector{0, 2});
+  CHECK(nodes.node_of(8) == 0);
+  CHECK(nodes.node_of(5) == 2);
+  CHECK_FALSE(nodes.node_of(9).has_value());
+  fs::remove_all(folder);
+  CHECK(NumaNodes::read(folder.string()).ids().empty());
+  CHECK(numbers_in("0-2,5,7-8") == std::vector{0, 1, 2, 5, 7, 8});
+  CHECK(numbers_in("").empty());
+}
+
+TEST_CASE("A25: 1,000 long tasks that one worker submits are shared out within a tenth of even") {
+  const Running running({.num_workers = 2});
+  // Long: each goes on until one on the other worker does.
+  const auto pair = std::make_shared<std::barrier<>>(2);
+  auto futures = PythonExecutor::submit([pair] {
+                   std::vector<future<void>> made;
+                   for (int task = 0; task < 1000; ++task) {
+                     made.push_back(PythonExecutor::submit([pair] {
+                       const GILRelease released;
+                       pair->arrive_and_wait();
+                     }));
+                   }
+                   return made;
+                 }).get();
+  REQUIRE(futures.ok());
+  for (auto& outcome : *futures) REQUIRE(outcome.wait_for(patience));
+  REQUIRE(PythonExecutor::shutdown({.drain = patience}).ok());
+  const Stats stats = PythonExecutor::get_stats();
+  REQUIRE(stats.per_worker.size() == 2);
+  for (const WorkerStats& worker : stats.per_worker) {
+    CHECK(worker.executed >= 450);
+    CHECK(worker.executed <= 551);
+  }
+}
+
+TEST_CASE("A25: what is bound to a context is never taken by another worker") {
+  const Running running({.num_workers = 2});
+  auto context = PythonExecutor::bind();
+  REQUIRE(context.ok());
+  std::vector<future<std::int64_t>> futures;
+  for (int task = 0; task < 200; ++task) {
+    futures.push_back(
+        PythonExecutor::submit([] { return static_cast<std::int64_t>(::syscall(SYS_gettid)); },
+                               {.context = context->id()}));
+  }
+  for (auto& outcome : futures)
+    CHECK(*outcome.get() == static_cast<std::int64_t>(context->thread_id()));
+}
+
+TEST_CASE("A25: a batch wakes a worker once, which asks for the GIL once, and runs in order") {
+  const Running running({.num_workers = 1});
+  CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
+  std::vector<int> order;
+  for (int round = 0; round < 3; ++round) {  // Too few for a worker to let go in between.
+    order.clear();
+    std::vector<std::function<void()>> functions;
+    for (int task = 0; task < 64; ++task)
+      functions.emplace_back([&order, task] { order.push_back(task); });
+    const std::uint64_t before = PythonExecutor::get_stats().gil_wait.count();
+    auto futures = PythonExecutor::submit_batch(std::span(functions));
+    REQUIRE(futures.size() == 64);
+    for (auto& outcome : futures) REQUIRE(code_of(outcome) == Errc::ok);
+    CHECK(PythonExecutor::get_stats().gil_wait.count() <= before + 1);
+    CHECK(std::ranges::is_sorted(order));
+    CHECK(order.size() == 64);
+  }
+  std::vector<std::function<int()>> none;
+  CHECK(PythonExecutor::submit_batch(std::span(none)).empty());
+}
+
+TEST_CASE("A25: of a batch that does not fit, what fits is taken and the rest is refused") {
+  const Running running({.num_workers = 1, .queue_size = 10});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  std::vector<std::function<int()>> functions(64, [] { return 1; });
+  auto futures = PythonExecutor::submit_batch(std::span(functions));
+  const auto refused =
+      std::ranges::count_if(futures, [](auto& outcome) { return outcome.is_ready(); });
+  CHECK(refused == 54);
+  gate.let_go();
+  for (std::size_t at = 0; at < 10; ++at) CHECK(*futures[at].get() == 1);
+  CHECK(code_of(futures.back()) == Errc::queue_full);
+  const Stats stats = PythonExecutor::get_stats();
+  CHECK(stats.submitted == 65);
+  CHECK(stats.rejected == 54);
+  REQUIRE(PythonExecutor::shutdown() == 0);
+  std::vector<std::function<int()>> late(3, [] { return 1; });
+  for (auto& outcome : PythonExecutor::submit_batch(std::span(late)))
+    CHECK(code_of(outcome) == Errc::not_initialized);
 }
 
 }  // namespace unirun::python

@@ -141,13 +141,16 @@ Object figures_of(const Histogram& times) {
 }
 
 Object figures_of(const WorkerStats& worker) {
-  return {{"id", worker.id},
-          {"executed", worker.executed},
-          {"failed", worker.failed},
-          {"cancelled", worker.cancelled},
-          {"timed_out", worker.timed_out},
-          {"interrupted", worker.interrupted},
-          {"is_busy", worker.is_busy}};
+  Object figures{{"id", worker.id},
+                 {"executed", worker.executed},
+                 {"failed", worker.failed},
+                 {"cancelled", worker.cancelled},
+                 {"timed_out", worker.timed_out},
+                 {"interrupted", worker.interrupted},
+                 {"is_busy", worker.is_busy}};
+  Value& cpu = figures["cpu"];
+  if (worker.cpu) cpu = *worker.cpu;
+  return figures;
 }
 
 Object figures_of(const Stats& stats) {

@@ -4,24 +4,24 @@
 
 namespace unirun::python {
 
-bool Admission::take_place() {
+bool Admission::take_places(std::uint32_t count) {
   std::uint64_t entered = entered_.load(std::memory_order_relaxed);
   // Signed: more may have left by now than had entered by then, and the exchange fails.
   const auto is_full = [&](std::uint64_t left) {
-    return limit_ != 0 && static_cast<std::int64_t>(entered - left) >= std::int64_t{limit_};
+    return limit_ != 0 && static_cast<std::int64_t>(entered + count - left) > std::int64_t{limit_};
   };
   do {
     if (!is_full(seen_to_leave_.load(std::memory_order_relaxed))) continue;
     const std::uint64_t left = left_.load();
     if (is_full(left)) return false;
     seen_to_leave_.store(left, std::memory_order_relaxed);
-  } while (!entered_.compare_exchange_weak(entered, entered + 1));
+  } while (!entered_.compare_exchange_weak(entered, entered + count));
   return true;
 }
 
-bool Admission::try_enter() {
+bool Admission::try_enter(std::uint32_t count) {
   // Nobody passes those who stand in line.
-  return in_line_.load() == 0 && take_place();
+  return in_line_.load() == 0 && take_places(count);
 }
 
 bool Admission::enter(Instant deadline) {
@@ -31,7 +31,7 @@ bool Admission::enter(Instant deadline) {
     if (closed_) return false;
     // First in the line and then at the door, so that leave() sees one or the other.
     in_line_.fetch_add(1);
-    if (line_.empty() && take_place()) {
+    if (line_.empty() && take_places(1)) {
       in_line_.fetch_sub(1);
       return true;
     }
@@ -55,7 +55,7 @@ void Admission::leave() {
   left_.fetch_add(1);
   if (in_line_.load() == 0) return;
   const std::lock_guard lock(mutex_);
-  if (line_.empty() || !take_place()) return;
+  if (line_.empty() || !take_places(1)) return;
   Waiter* const first = line_.front();
   line_.pop_front();
   in_line_.fetch_sub(1);

@@ -21,7 +21,8 @@ class Admission {
   void set_limit(std::uint32_t limit) { limit_ = limit; }
   [[nodiscard]] std::uint32_t limit() const { return limit_; }
 
-  [[nodiscard]] bool try_enter();
+  // All of `count`, or none.
+  [[nodiscard]] bool try_enter(std::uint32_t count = 1);
   // Stands in line, first come, first served. False: `deadline` came first, or close().
   [[nodiscard]] bool enter(Instant deadline);
   // Of one that entered; whoever stands first in line has the place.
@@ -37,7 +38,7 @@ class Admission {
     std::atomic<std::uint32_t> word{waiting};
   };
 
-  [[nodiscard]] bool take_place();
+  [[nodiscard]] bool take_places(std::uint32_t count);
 
   // Those who enter and those who leave are on different CPUs: each side writes a cache line of its
   // own, and looks at the other's only where the places seem to be taken.

@@ -6,8 +6,10 @@
 
 namespace unirun::python {
 
-bool Crew::push(TaskState* task) {
-  const PythonTaskQueue::Pushed pushed = queue_.push(task);
+bool Crew::push(TaskState* task) { return push_all(*task, *task); }
+
+bool Crew::push_all(TaskState& newest, TaskState& oldest) {
+  const PythonTaskQueue::Pushed pushed = queue_.push_all(newest, oldest);
   if (pushed == PythonTaskQueue::Pushed::first) call_one();
   return pushed != PythonTaskQueue::Pushed::closed;
 }

@@ -29,6 +29,9 @@ class Crew {
   // is being dismissed, and the task is still the caller's.
   [[nodiscard]] bool push(TaskState* task);
 
+  // As push(), for a chain of tasks by `next` from the newest to the oldest.
+  [[nodiscard]] bool push_all(TaskState& newest, TaskState& oldest);
+
   // The next that any worker may run; nothing where there is none. Thread: a worker's.
   [[nodiscard]] Shared<TaskState> next(PythonWorker& worker);
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct WorkerStats {
   std::uint64_t timed_out = 0;
   std::uint64_t interrupted = 0;
   bool is_busy = false;
+  std::optional<int> cpu{};  // It stays on; nothing: on any.
 };
 
 // Names of tasks, contexts, functions and threads of which each waits for the next; the last waits

@@ -23,14 +23,14 @@ TaskState* PythonTaskQueue::List::pop() {
   return task;
 }
 
-PythonTaskQueue::Pushed PythonTaskQueue::push(TaskState* task) {
-  const bool is_urgent = task->priority == 0;  // Once it is pushed the task may be gone.
+PythonTaskQueue::Pushed PythonTaskQueue::push_all(TaskState& newest, TaskState& oldest) {
+  const bool is_urgent = newest.priority == 0;  // Once it is pushed the task may be gone.
   TaskState* older = newest_.load(std::memory_order_relaxed);
   do {
     if (older == closed_mark()) return Pushed::closed;
-    task->next = older;
+    oldest.next = older;
     // Sequentially consistent: a worker that goes to sleep says so and looks here once more.
-  } while (!newest_.compare_exchange_weak(older, task));
+  } while (!newest_.compare_exchange_weak(older, &newest));
   if (is_urgent && !urgent_.load()) urgent_.store(true);
   return older == nullptr ? Pushed::first : Pushed::more;
 }

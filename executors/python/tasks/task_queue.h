@@ -36,7 +36,9 @@ class PythonTaskQueue {
     closed,  // And the task is still the caller's.
   };
   // Takes the caller's share over, unless it is closed.
-  [[nodiscard]] Pushed push(TaskState* task);
+  [[nodiscard]] Pushed push(TaskState* task) { return push_all(*task, *task); }
+  // The same for a chain of tasks of one priority, by `next` from the newest to the oldest.
+  [[nodiscard]] Pushed push_all(TaskState& newest, TaskState& oldest);
 
   // The next; nothing where there is none. `more`: whether another stands behind it.
   [[nodiscard]] Shared<TaskState> pop(bool* more = nullptr);

@@ -1,8 +1,5 @@
 #include "executors/python/tasks/worker.h"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
@@ -24,13 +21,6 @@ constexpr unsigned tasks_per_hold = 256;
 
 thread_local PythonWorker* this_worker = nullptr;
 
-void stay_on(int cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(static_cast<unsigned>(cpu), &set);
-  ::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
-}
-
 }  // namespace
 
 PythonWorker* PythonWorker::current() { return this_worker; }
@@ -42,7 +32,10 @@ unirun::Status PythonWorker::start() {
       "py-worker-" + std::to_string(options_.id), [this] { live(); }, options_.stack_bytes);
   if (!thread.ok()) return thread.error();
   thread_.emplace(std::move(*thread));
-  return {};
+  if (!options_.cpu) return {};
+  unirun::Status settled_down = settled_down_.get_future().get();
+  if (!settled_down.ok()) static_cast<void>(join(Instant::max()));
+  return settled_down;
 }
 
 void PythonWorker::dismiss() {
@@ -150,14 +143,25 @@ void PythonWorker::sleep() {
 void PythonWorker::live() {
   const std::shared_ptr<End> end = end_;
   this_worker = this;
-  if (options_.cpu) stay_on(*options_.cpu);
-  begin();
-  refusal_ ? refuse() : work();
-  crew_.stop_searching(*this);
-  end_contexts();
-  if (interpreter_) interpreter_->end();
+  const unirun::Status settled_down = settle_down();
+  settled_down_.set_value(settled_down);
+  if (settled_down.ok()) {
+    begin();
+    refusal_ ? refuse() : work();
+    crew_.stop_searching(*this);
+    end_contexts();
+    if (interpreter_) interpreter_->end();
+  }
   end->is_here.store(true);
   end->bell.ring();
+}
+
+unirun::Status PythonWorker::settle_down() {
+  if (options_.cpu) {
+    if (unirun::Status stays = stay_on(*options_.cpu); !stays.ok()) return stays;
+  }
+  if (options_.node) memory_ = prefer_memory_of(*options_.node);
+  return {};
 }
 
 void PythonWorker::begin() {

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -22,6 +23,7 @@
 #include "executors/python/contexts/context_state.h"
 #include "executors/python/interpreter/own_interpreter.h"
 #include "executors/python/tasks/crew.h"
+#include "executors/python/tasks/placement.h"
 #include "executors/python/tasks/task_queue.h"
 #include "executors/python/tasks/worker_counts.h"
 #include "executors/thread/service_thread.h"
@@ -45,7 +47,8 @@ class PythonWorker {
   struct Options {
     std::uint32_t id = 0;
     std::size_t stack_bytes = 0;
-    std::optional<int> cpu;  // To stay on.
+    std::optional<int> cpu;   // To stay on.
+    std::optional<int> node;  // That its memory is to come from.
     // Of its own, with a GIL of its own; else the main one. Where it cannot be had each task fails
     // with the reason.
     std::optional<OwnInterpreterOptions> interpreter{};
@@ -62,8 +65,10 @@ class PythonWorker {
 
   // ---- For the owner: thread any ----
 
-  // Errors: no thread can be had.
+  // Errors: no thread can be had, or it cannot stay on its CPU.
   [[nodiscard]] unirun::Status start();
+  // Whether its memory comes from its node. REQUIRES: start() was well.
+  [[nodiscard]] const unirun::Status& memory() const { return memory_; }
   // It ends when there is nothing left to do.
   void dismiss();
   // True once its thread has ended, false at `deadline`.
@@ -95,6 +100,7 @@ class PythonWorker {
 
   [[nodiscard]] const WorkerCounts& counts() const { return counts_; }
   [[nodiscard]] std::uint32_t id() const { return options_.id; }
+  [[nodiscard]] std::optional<int> cpu() const { return options_.cpu; }
 
   // ---- For the crew ----
 
@@ -128,6 +134,7 @@ class PythonWorker {
 
  private:
   void live();
+  [[nodiscard]] unirun::Status settle_down();
   void begin();
   void work();
   void refuse();
@@ -170,6 +177,8 @@ class PythonWorker {
   std::unique_ptr<OwnInterpreter> interpreter_;  // Others look once it has begun.
   std::optional<Error> refusal_;
   std::atomic<bool> begun_{false};
+  std::promise<unirun::Status> settled_down_;
+  unirun::Status memory_;
   std::atomic<bool> dismissed_{false};
   // The thread's too, which is done with the worker before it says so: who has given the worker up
   // may drop it then.

@@ -46,8 +46,10 @@ std::shared_ptr<PythonWorker> WorkerPool::make_worker(std::uint32_t id) {
   PythonWorker::Options options{.id = id,
                                 .stack_bytes = options_.stack_bytes,
                                 .cpu = {},
+                                .node = {},
                                 .interpreter = options_.interpreter};
   if (!options_.pin.empty()) options.cpu = options_.pin[id % options_.pin.size()];
+  if (options.cpu && nodes_.ids().size() > 1) options.node = nodes_.node_of(*options.cpu);
   return std::make_shared<PythonWorker>(crew_, observer_, std::move(options));
 }
 
@@ -66,6 +68,7 @@ void WorkerPool::retire() {
 Result<void> WorkerPool::start(Options options) {
   options_ = std::move(options);
   if (options_.size == 0) options_.size = cores();
+  nodes_ = NumaNodes::read();
   retire();
   crew_.gather();
   for (std::uint32_t id = 0; id < options_.size; ++id) {
@@ -175,6 +178,28 @@ std::vector<Shared<TaskState>> WorkerPool::bound_tasks() {
   return tasks;
 }
 
+NumaReport WorkerPool::numa_report() {
+  NumaReport report{.nodes = nodes_.ids(), .is_applied = false, .reason = {}};
+  if (report.nodes.size() <= 1) {
+    report.reason = "no-op, one node";
+    return report;
+  }
+  if (options_.pin.empty()) {
+    report.reason = "no-op, workers stay on no CPU (Config::pin)";
+    return report;
+  }
+  const std::lock_guard lock(mutex_);
+  for (const auto& worker : workers_) {
+    if (worker->memory().ok()) continue;
+    report.reason =
+        fmt::format("no-op, worker {}: {}", worker->id(), worker->memory().error().message);
+    return report;
+  }
+  report.is_applied = true;
+  report.reason = "each worker prefers memory of the node of its CPU";
+  return report;
+}
+
 Stats WorkerPool::statistics() {
   Sum sum;
   {
@@ -188,7 +213,8 @@ Stats WorkerPool::statistics() {
                                       .cancelled = worker->counts().cancelled.get(),
                                       .timed_out = worker->counts().timed_out.get(),
                                       .interrupted = worker->counts().interrupted.get(),
-                                      .is_busy = worker->running() != nullptr});
+                                      .is_busy = worker->running() != nullptr,
+                                      .cpu = worker->cpu()});
     }
     sum.stats.stuck = given_up_.size();
     sum.stats.workers = workers_.size();

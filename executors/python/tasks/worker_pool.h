@@ -18,6 +18,7 @@
 
 #include "executors/python/error.h"
 #include "executors/python/tasks/crew.h"
+#include "executors/python/tasks/placement.h"
 #include "executors/python/tasks/statistics.h"
 #include "executors/python/tasks/worker.h"
 
@@ -44,7 +45,8 @@ class WorkerPool {
 
   // ---- Thread: the owner's ----
 
-  // Errors: unsupported, no thread can be had, and none is left. REQUIRES: none runs.
+  // Errors: unsupported, no thread can be had or it cannot stay on its CPU, and none is left.
+  // REQUIRES: none runs.
   [[nodiscard]] Result<void> start(Options options);
   // Has each end when there is nothing left to do; so many had not at `deadline`, and are given up.
   // Those that have stay for the statistics, until the next start.
@@ -74,6 +76,9 @@ class WorkerPool {
   // What waits for one worker alone, and goes on doing so.
   [[nodiscard]] std::vector<Shared<TaskState>> bound_tasks();
 
+  // What became of their memory.
+  [[nodiscard]] NumaReport numa_report();
+
   // As far as the workers know: of what they have begun. So many run as had begun, of each worker,
   // and not ended by a moment later; whoever reads next how many were submitted finds no fewer.
   [[nodiscard]] Stats statistics();
@@ -89,6 +94,7 @@ class WorkerPool {
   WorkerObserver& observer_;
   Crew crew_;
   Options options_;
+  NumaNodes nodes_;
   std::mutex mutex_;  // Guards the next four.
   Workers workers_;   // The same ones while `ending_`.
   Workers given_up_;
