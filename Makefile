@@ -62,8 +62,8 @@ bench:  ## Measures against rivals, on this machine
 	  $(PYTHON_BIN) benchmarks/run.py
 
 sanitize: setup  ## The C++ tests and the task pools under ASan with UBSan, and under TSan
-	@cmake --preset asan >/dev/null && cmake --build --preset asan && ctest --preset asan $(if $(ONLY),-R "$(ONLY)")
-	@cmake --preset tsan >/dev/null && cmake --build --preset tsan && ctest --preset tsan $(if $(ONLY),-R "$(ONLY)")
+	@cmake --preset asan -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON_BIN) >/dev/null && cmake --build --preset asan && ctest --preset asan $(if $(ONLY),-R "$(ONLY)")
+	@cmake --preset tsan -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON_BIN) >/dev/null && cmake --build --preset tsan && ctest --preset tsan $(if $(ONLY),-R "$(ONLY)")
 	@$(if $(ONLY),true,scripts/stress_pools.sh)
 
 nightly: test-slow  ## 100,000 seeds of simulation, the slow faults, a million values to Python and back
