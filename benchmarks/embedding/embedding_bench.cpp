@@ -19,6 +19,7 @@
 
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/python_executor.h"
+#include "executors/python/tasks/worker_counts.h"
 
 namespace unirun::bench {
 namespace {
@@ -263,6 +264,54 @@ void measure_batches() {
       "a task of a batch of 64, there and back", "us",
       [&] { return median(times_of(300, at_once)); }, nobody,
       [&] { return median(times_of(300, one_by_one)); });
+  const auto singly = [&] {
+    let_it_park();
+    return microseconds_of([&] {
+             std::vector<python::future<int>> tasks;
+             tasks.reserve(functions.size());
+             for (auto& function : functions) tasks.push_back(PythonExecutor::submit(function));
+             for (auto& task : tasks) static_cast<void>(task.get());
+           }) /
+           64;
+  };
+  compare(
+      "the same, submitted singly", "us", [&] { return median(times_of(300, singly)); }, nobody,
+      nobody);
+}
+
+// ---- Statistics ----
+
+// What counting and timing takes of a task's time, where tasks are shortest: in a burst.
+void measure_statistics() {
+  constexpr int tasks = 200'000;
+  python::WorkerCounts counts;
+  const auto of_a_task = [&] {
+    return microseconds_of([&] {
+             for (int task = 0; task < tasks; ++task) {
+               counts.started.add(1);
+               if (task % 16 == 0) {
+                 const Instant submitted = clock_of_all.now();
+                 const Instant began = clock_of_all.now();
+                 counts.queue_wait.record(began - submitted, 16);
+                 counts.execution.record(clock_of_all.now() - began, 16);
+               }
+               counts.executed.add(1);
+             }
+           }) /
+           tasks;
+  };
+  compare(
+      "statistics, of a task's time in a burst", "%",
+      [&] { return of_a_task() * our_burst().second * 100; }, nobody, nobody);
+  compare(
+      "a snapshot of statistics", "us",
+      [] {
+        return microseconds_of([] {
+                 for (int i = 0; i < 1'000; ++i) static_cast<void>(PythonExecutor::get_stats());
+               }) /
+               1'000;
+      },
+      nobody, nobody);
 }
 
 // ---- The GIL ----
@@ -300,6 +349,7 @@ int main(int argc, char** argv) {
   measure_calls();
   measure_bursts();
   measure_batches();
+  measure_statistics();
   measure_gil();
   static_cast<void>(PythonExecutor::shutdown());
   return 0;

@@ -26,7 +26,7 @@ namespace {
 constexpr Duration ask_again_after = std::chrono::milliseconds(50);
 
 // While all workers are busy one task in so many is timed, and stands for all of them.
-constexpr std::uint64_t timed_of = 8;
+constexpr std::uint64_t timed_of = 16;
 
 // When a host ends, code that was interrupted has so long before it is given up.
 constexpr Duration exit_grace = std::chrono::milliseconds(200);

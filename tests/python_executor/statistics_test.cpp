@@ -111,7 +111,7 @@ TEST_CASE("A16: histograms say how long tasks waited and ran, and each worker's 
   for (auto& nap : naps) REQUIRE(nap.get().ok());
   REQUIRE(PythonExecutor::shutdown({.drain = patience}).ok());
   const Stats stats = PythonExecutor::get_stats();
-  CHECK(stats.execution.count() >= 4);  // One in eight at least, each with its weight.
+  CHECK(stats.execution.count() >= 2);  // One in sixteen at least, each with its weight.
   CHECK(stats.execution.max() >= 9ms);
   CHECK(stats.execution.quantile(0.5) <= stats.execution.quantile(0.99));
   CHECK(stats.execution.quantile(0.99) <= stats.execution.max());

@@ -43,7 +43,7 @@ struct Stats {
   std::uint64_t workers = 0;
   std::uint64_t avg_queue_wait_ns = 0;
   std::uint64_t avg_gil_wait_ns = 0;
-  // While all workers are busy one task in eight is measured, and counts for eight.
+  // While all workers are busy one task in sixteen is measured, and counts for sixteen.
   Histogram queue_wait;  // From submission to the first statement.
   Histogram execution;   // From there to the end; a coroutine's with what it awaits.
   Histogram gil_wait;    // Each time that a worker asks for it.

@@ -59,11 +59,14 @@ void PythonTaskQueue::sort_in() {
     TaskState* const older = std::exchange(newest->next, oldest);
     oldest = std::exchange(newest, older);
   }
+  std::ptrdiff_t sorted = 0;
   while (oldest != nullptr) {
     TaskState* const next = oldest->next;
     lists_[oldest->priority].append(oldest);
     oldest = next;
+    ++sorted;
   }
+  count_sorted(sorted);
 }
 
 PythonTaskQueue::List* PythonTaskQueue::choose() {
@@ -82,11 +85,9 @@ PythonTaskQueue::List* PythonTaskQueue::choose() {
   return &lists_[chosen];
 }
 
-bool PythonTaskQueue::is_sorted_empty() const {
-  for (const List& list : lists_) {
-    if (!list.is_empty()) return false;
-  }
-  return true;
+void PythonTaskQueue::count_sorted(std::ptrdiff_t more) {
+  const std::size_t before = sorted_.load(std::memory_order_relaxed);
+  sorted_.store(before + static_cast<std::size_t>(more), std::memory_order_relaxed);
 }
 
 Shared<TaskState> PythonTaskQueue::pop(bool* more) {
@@ -96,6 +97,7 @@ Shared<TaskState> PythonTaskQueue::pop(bool* more) {
   if (list == nullptr) return {};
   ++taken_;
   TaskState* const task = list->pop();
+  count_sorted(-1);
   if (more != nullptr) *more = !is_sorted_empty() || has_come();
   return Shared<TaskState>(task);
 }
@@ -104,7 +106,9 @@ Shared<TaskState> PythonTaskQueue::pop_oldest() {
   const std::lock_guard lock(mutex_);
   sort_in();
   for (std::size_t at = priorities; at-- > 0;) {
-    if (TaskState* const task = lists_[at].pop(); task != nullptr) return Shared<TaskState>(task);
+    if (lists_[at].is_empty()) continue;
+    count_sorted(-1);
+    return Shared<TaskState>(lists_[at].pop());
   }
   return {};
 }

@@ -47,6 +47,8 @@ class PythonTaskQueue {
   [[nodiscard]] Shared<TaskState> pop_oldest();
 
   [[nodiscard]] bool is_empty();
+  // The same at a glance: what was pushed a moment ago may not be seen.
+  [[nodiscard]] bool seems_empty() const { return is_sorted_empty() && !has_come(); }
   // All that stand here, and go on doing so.
   [[nodiscard]] std::vector<Shared<TaskState>> all();
 
@@ -72,12 +74,16 @@ class PythonTaskQueue {
   [[nodiscard]] bool is_time_to_sort() const;
   void sort_in();
   [[nodiscard]] List* choose();
-  [[nodiscard]] bool is_sorted_empty() const;
+  [[nodiscard]] bool is_sorted_empty() const {
+    return sorted_.load(std::memory_order_relaxed) == 0;
+  }
+  void count_sorted(std::ptrdiff_t more);
 
   alignas(64) std::atomic<TaskState*> newest_{nullptr};  // Not sorted in yet, the newest first.
   alignas(64) std::atomic<bool> urgent_{false};          // One of the most urgent is among those.
-  alignas(64) std::mutex mutex_;  // Guards the rest. Nobody asks for the GIL within.
-  std::uint32_t taken_ = 0;       // Since the last sorting.
+  alignas(64) std::mutex mutex_;        // Guards the rest. Nobody asks for the GIL within.
+  std::uint32_t taken_ = 0;             // Since the last sorting.
+  std::atomic<std::size_t> sorted_{0};  // So many stand in the next; others only look.
   std::array<List, priorities> lists_;
   std::array<std::uint32_t, priorities> passed_over_{};  // So many times since its last turn.
 };

@@ -205,7 +205,7 @@ void PythonWorker::work() {
 }
 
 Shared<TaskState> PythonWorker::take() {
-  if (searches_ || !bound_next_) {
+  if (searches_ || !bound_next_ || bound_.seems_empty()) {
     bound_next_ = true;
     if (Shared<TaskState> task = crew_.next(*this)) return task;
     return bound_.pop();
