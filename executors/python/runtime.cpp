@@ -610,7 +610,10 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
 
 // ---- Statistics ----
 
-NumaReport Runtime::numa_report() { return pool_.numa_report(); }
+NumaReport Runtime::numa_report() {
+  if (!is_running()) return {.nodes = {}, .is_applied = false, .reason = not_initialized().message};
+  return pool_.numa_report();
+}
 
 Stats Runtime::statistics() {
   Stats stats = pool_.statistics();

@@ -693,6 +693,7 @@ TEST_CASE("A25: a CPU that there is not is named, beside those there are, and no
 }
 
 TEST_CASE("A25: memory by nodes is applied, or a no-op that says why") {
+  CHECK(PythonExecutor::numa_report().reason.find("not running") != std::string::npos);
   const Running running({.num_workers = 1, .pin = {usable_cpus().front()}});
   const NumaReport report = PythonExecutor::numa_report();
   CHECK_FALSE(report.reason.empty());
