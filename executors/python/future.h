@@ -57,7 +57,9 @@ template <class T, class Function, class... Arguments>
 Result<typename Kept<T>::Type> outcome_of(Function& function, Arguments&&... arguments) noexcept {
   try {
     if constexpr (std::is_same_v<T, PyObject*>) {
-      Ref object = Ref::steal(function(std::forward<Arguments>(arguments)...));
+      Result<T> given(function(std::forward<Arguments>(arguments)...));
+      if (!given.ok()) return given.error();
+      Ref object = Ref::steal(*given);
       if (!object) return error_of_null();
       return object;
     } else if constexpr (std::is_void_v<std::invoke_result_t<Function&, Arguments...>>) {
@@ -175,8 +177,11 @@ class [[nodiscard]] future {
   template <class Function>
   auto then(Function function) {
     if constexpr (std::is_same_v<T, PyObject*>) {
-      return follow_up(std::move(function),
-                       [](Shared<TaskState> task) { enqueue(std::move(task)); });
+      // The outcome, which the follow-up shares.
+      return follow_up(std::move(function), [from = state().get()](Shared<TaskState> task) {
+        const bool is_there = from->error() == nullptr;
+        enqueue_in(is_there ? from->value().interpreter_id() : -1, std::move(task));
+      });
     } else if (EventLoop* const loop = EventLoop::current(); loop != nullptr) {
       return then_on(*loop, std::move(function));
     } else {

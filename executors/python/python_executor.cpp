@@ -22,6 +22,14 @@
 namespace unirun::python {
 namespace {
 
+Error wrong_interpreter(const Ref& ref) {
+  return {.code = Errc::wrong_interpreter,
+          .message = fmt::format("submit: an object of interpreter {}, and the worker runs in "
+                                 "another (Config::use_subinterpreters): name the function, by "
+                                 "call() or async_call()",
+                                 ref.interpreter_id())};
+}
+
 int code_of(const Result<void>& result) {
   return result.ok() ? 0 : static_cast<int>(result.error().code);
 }
@@ -57,7 +65,12 @@ Result<void> PythonExecutor::finalize() {
 future<PyObject*> PythonExecutor::submit(Ref callable, Ref args, Ref kwargs,
                                          const SubmitOptions& options) {
   return submit(
-      [callable = std::move(callable), args = std::move(args), kwargs = std::move(kwargs)] {
+      [callable = std::move(callable), args = std::move(args),
+       kwargs = std::move(kwargs)]() -> Result<PyObject*> {
+        for (const Ref* const ref : {&callable, &args, &kwargs}) {
+          if (!*ref || ref->get() != nullptr) continue;
+          return wrong_interpreter(*ref);
+        }
         if (!args && !kwargs) return or_hang([&] { return PyObject_CallNoArgs(callable.get()); });
         const Reference none = Reference::steal(args ? nullptr : PyTuple_New(0));
         PyObject* const arguments = args ? args.get() : none.get();
@@ -77,11 +90,13 @@ Result<Value> PythonExecutor::call(std::string_view module, std::string_view fun
 
 Result<Context> PythonExecutor::bind(BindOptions options) {
   if (auto refused = refuse_on_loop("bind")) return *std::move(refused);
-  if (options.mode != ExecutionMode::automatic && options.mode != ExecutionMode::multi_executor) {
+  const ExecutionMode here = Runtime::get().has_own_interpreters() ? ExecutionMode::subinterp
+                                                                   : ExecutionMode::multi_executor;
+  if (options.mode != ExecutionMode::automatic && options.mode != here) {
     return Error{.code = Errc::unsupported,
-                 .message = fmt::format("bind: a context runs on a worker of the main interpreter "
-                                        "(multi_executor), not as {}",
-                                        to_string(options.mode))};
+                 .message = fmt::format("bind: a context runs on a worker of this executor, which "
+                                        "is {}, not as {}",
+                                        to_string(here), to_string(options.mode))};
   }
   auto state = Runtime::get().add_context(std::move(options));
   if (!state.ok()) return state.error();

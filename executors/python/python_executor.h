@@ -55,8 +55,10 @@ struct ParallelOptions {
 class PythonExecutor {
  public:
   struct Config {
-    std::uint32_t num_workers = 0;     // 0: as many as this process may use cores.
-    bool use_subinterpreters = false;  // Refused so far: `unsupported`.
+    std::uint32_t num_workers = 0;  // 0: as many as this process may use cores.
+    // Each worker has an interpreter and a GIL of its own. Where the rule of execution_mode() has
+    // none: `unsupported`; where preloaded modules refuse: as if false, with the reason there.
+    bool use_subinterpreters = false;
     std::uint32_t queue_size = 10000;  // So many tasks may wait; 0: any number.
     Overflow overflow = Overflow::reject;
     std::vector<std::string> sys_path{};             // Goes before Python's own.

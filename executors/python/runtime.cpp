@@ -15,6 +15,9 @@
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
 #include "executors/python/interpreter/interpreter.h"
+#include "executors/python/interpreter/interpreter_trial.h"
+#include "executors/python/processes/self_test.h"
+#include "executors/python/processes/worker_process.h"
 #include "executors/python/tasks/task_calls.h"
 #include "executors/python/values/exception_text.h"
 #include "framework/clock.h"
@@ -40,6 +43,13 @@ Error not_initialized() {
                .message =
                    "the PythonExecutor is not running: call PythonExecutor::initialize() "
                    "first, or it has been shut down"};
+}
+
+// As a warning of Python's, which its filters know what to do with.
+Result<void> warn(const std::string& text) {
+  const GILGuard guard;
+  if (PyErr_WarnEx(PyExc_RuntimeWarning, text.c_str(), 1) == 0) return {};
+  return error_of_exception();
 }
 
 Result<void> import_all(const std::vector<std::string>& modules) {
@@ -105,12 +115,6 @@ void Runtime::end_with_host() noexcept {
 }
 
 Result<void> Runtime::start(const PythonExecutor::Config& config, Begin begin) {
-  if (config.use_subinterpreters) {
-    return Error{.code = Errc::unsupported,
-                 .message =
-                     "Config::use_subinterpreters: workers run in the main interpreter only; "
-                     "leave it false"};
-  }
   Phase none = Phase::none;
   if (!phase_.compare_exchange_strong(none, Phase::starting)) {
     return Error{.code = Errc::already_initialized,
@@ -137,8 +141,27 @@ Result<void> Runtime::start_workers() {
   admission_.open();
   Graveyard::call(call_for_graves);
   loops_.open({.size = config_.num_loops, .stack_bytes = config_.stack_bytes});
-  return pool_.start(
-      {.size = config_.num_workers, .stack_bytes = config_.stack_bytes, .pin = config_.pin});
+  std::optional<OwnInterpreterOptions> own;
+  if (own_interpreters_) own = interpreter_options();
+  auto started = pool_.start({.size = config_.num_workers,
+                              .stack_bytes = config_.stack_bytes,
+                              .pin = config_.pin,
+                              .interpreter = std::move(own)});
+  if (!started.ok() || !own_interpreters_) return started;
+  const GILRelease released;  // Each takes it to begin.
+  started = pool_.wait_until_begun();
+  if (started.ok()) return started;
+  pool_.crew().dismiss();
+  static_cast<void>(pool_.join(Instant::max()));
+  return started;
+}
+
+// What was dropped lies in each interpreter for itself.
+void Runtime::call_for_graves() noexcept {
+  Runtime& runtime = get();
+  if (!runtime.own_interpreters_) return runtime.pool_.crew().call_one();
+  runtime.pool_.crew().call_all();
+  runtime.interruptions_.come_by();
 }
 
 // ---- What is parallel ----
@@ -150,31 +173,73 @@ Result<void> Runtime::settle_mode() {
             .major = PY_MAJOR_VERSION,
             .minor = PY_MINOR_VERSION,
             .gil_enabled = Interpreter::is_gil_enabled(),
-            .refused_modules = {}};
-  const auto report = choose_mode(facts_);
+            .refused_modules = {},
+            .failed_self_test = {}};
+  own_interpreters_ = false;
+  auto report = choose_mode(facts_);
+  if (report.ok() && report->mode == ExecutionMode::subinterp && !config_.preload.empty()) {
+    if (auto tried = try_interpreters(); !tried.ok()) return tried;
+    report = choose_mode(facts_);
+  }
   if (!report) return report.error();
+  const bool is_risky = PY_VERSION_HEX < 0x030e0000 && report->mode == ExecutionMode::subinterp;
+  if (is_risky) {
+    if (auto warned = warn(report->reason); !warned.ok()) return warned;
+  }
+  if (!config_.use_subinterpreters) return {};
+  own_interpreters_ = report->mode == ExecutionMode::subinterp;
+  // What they are refused for by the rule is an error; where modules do not load there it goes on
+  // without, as execution_mode() says.
+  const bool falls_back = !facts_.refused_modules.empty() || !facts_.failed_self_test.empty() ||
+                          report->mode == ExecutionMode::free_threaded;
+  if (own_interpreters_ || falls_back) return {};
+  return Error{.code = Errc::unsupported,
+               .message = fmt::format("Config::use_subinterpreters: {}", report->reason)};
+}
+
+// Before they are trusted with the modules: in a process that may be lost; where they are sound and
+// there is no such program, here.
+Result<void> Runtime::try_interpreters() {
+  const GILRelease released;
+  const auto command = worker_command(config_.worker_program);
+  const auto refusals =
+      command.ok() ? test_interpreters(*command, worker_configuration({}), config_.preload)
+      : facts_.minor >= 14
+          ? try_in_interpreters({.sys_path = Interpreter::sys_path()}, config_.preload)
+          : Result<std::vector<Refusal>>(command.error());
+  if (refusals.ok()) {
+    facts_.refused_modules = *refusals;
+  } else {
+    facts_.failed_self_test = refusals.error().message;
+  }
   return {};
+}
+
+OwnInterpreterOptions Runtime::interpreter_options() const {
+  return {.sys_path = Interpreter::sys_path(),
+          .preload = config_.preload,
+          .switch_interval = config_.switch_interval};
+}
+
+Object Runtime::worker_configuration(const std::vector<std::string>& preload) const {
+  return {{"sys_path", Interpreter::sys_path()},
+          {"preload", Array(preload.begin(), preload.end())},
+          {"isolated", config_.isolated},
+          {"switch_interval_us", config_.switch_interval.count()},
+          {"stack_bytes", config_.stack_bytes}};
 }
 
 // Worker processes and interpreters see what the main one sees now.
 void Runtime::open_parallel() {
-  Array paths = Interpreter::sys_path();
-  Array preload(config_.preload.begin(), config_.preload.end());
   parallel_.open({.worker_program = config_.worker_program,
-                  .configuration = Object{{"sys_path", paths},
-                                          {"preload", std::move(preload)},
-                                          {"isolated", config_.isolated},
-                                          {"switch_interval_us", config_.switch_interval.count()},
-                                          {"stack_bytes", config_.stack_bytes}},
-                  .interpreter = {.sys_path = std::move(paths),
-                                  .preload = config_.preload,
-                                  .switch_interval = config_.switch_interval},
+                  .configuration = worker_configuration(config_.preload),
+                  .interpreter = interpreter_options(),
                   .stack_bytes = config_.stack_bytes,
                   .width = WorkerPool::cores()});
 }
 
 // Asked anew each time: where there may be no GIL an import may have brought it back.
-ModeReport Runtime::execution_mode() const {
+ModeReport Runtime::execution_mode() {
   if (!is_running()) return {.mode = ExecutionMode::automatic, .reason = not_initialized().message};
   ModeFacts facts = facts_;
 #ifdef Py_GIL_DISABLED
@@ -187,8 +252,11 @@ ModeReport Runtime::execution_mode() const {
                           .major = facts.major,
                           .minor = facts.minor,
                           .gil_enabled = facts.gil_enabled,
-                          .refused_modules = facts.refused_modules});
+                          .refused_modules = facts.refused_modules,
+                          .failed_self_test = facts.failed_self_test});
   report->python_version = Interpreter::version();
+  for (Refusal& refusal : parallel_.refused_modules())
+    report->refused_modules.push_back(std::move(refusal));
   return *std::move(report);
 }
 
@@ -381,14 +449,18 @@ void Runtime::submit_batch(std::span<Shared<TaskState>> tasks, const SubmitOptio
   }
 }
 
-void Runtime::enqueue(Shared<TaskState> task) {
+void Runtime::enqueue(Shared<TaskState> task, std::int64_t interpreter_id) {
   task->id = next_id();
   if (!task->enter_queue()) {  // It was cancelled before.
     cancelled_in_queue_.fetch_add(1);
     return;
   }
   take_time(*task);
-  static_cast<void>(push(task));
+  const auto worker = pool_.worker_in(interpreter_id);
+  if (worker == nullptr) return static_cast<void>(push(task));
+  if (worker->push(task.get())) return static_cast<void>(task.release());
+  reject(*task, {.code = Errc::worker_lost,
+                 .message = "the interpreter of its object has ended with its worker"});
 }
 
 void Runtime::pass_to_workers(Shared<TaskState> task) {

@@ -41,7 +41,7 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] bool is_running() const { return phase_.load() == Phase::running; }
   [[nodiscard]] bool interrupt(TaskId id);
   [[nodiscard]] Stats statistics();
-  [[nodiscard]] ModeReport execution_mode() const;
+  [[nodiscard]] ModeReport execution_mode();
   [[nodiscard]] NumaReport numa_report();
   [[nodiscard]] future<std::vector<Result<Value>>> parallel(std::span<const CallSpec> calls,
                                                             const ParallelOptions& options);
@@ -53,7 +53,9 @@ class Runtime final : private WorkerObserver {
   // All of them with one wake.
   void submit_batch(std::span<Shared<TaskState>> tasks, const SubmitOptions& options);
   // One that is not a submission of its own: it is never rejected for a full queue.
-  void enqueue(Shared<TaskState> task);
+  void enqueue(Shared<TaskState> task, std::int64_t interpreter_id = -1);
+  // Its workers have an interpreter each.
+  [[nodiscard]] bool has_own_interpreters() const { return own_interpreters_; }
   // One that turned out to be no coroutine.
   void pass_to_workers(Shared<TaskState> task);
   // Has its code end, and settles it when that has; at once where it has not begun.
@@ -74,9 +76,12 @@ class Runtime final : private WorkerObserver {
 
   Runtime();
   static void forget_in_child();
-  static void call_for_graves() noexcept { get().pool_.crew().call_one(); }
+  static void call_for_graves() noexcept;
 
   [[nodiscard]] Result<void> settle_mode();
+  [[nodiscard]] Result<void> try_interpreters();
+  [[nodiscard]] OwnInterpreterOptions interpreter_options() const;
+  [[nodiscard]] Object worker_configuration(const std::vector<std::string>& preload) const;
   static void end_with_host() noexcept;
 
   using Begin = Result<void> (*)(const InterpreterOptions& options);
@@ -116,6 +121,7 @@ class Runtime final : private WorkerObserver {
   Interruptions interruptions_{pool_, [this](const TaskState& task) { give_up(task); }};
   Doorbell idle_;
   ModeFacts facts_;
+  bool own_interpreters_ = false;  // Of the workers.
   Parallel parallel_{deadlines_};
 
   std::uint64_t ids_before_ = 0;                       // Given before the last start.

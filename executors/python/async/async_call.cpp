@@ -82,7 +82,8 @@ Result<Reference> AsyncCall::make() noexcept {
 }
 
 Reference AsyncCall::context() noexcept {
-  Reference copy = context_ ? Reference::steal(PyContext_Copy(context_.get())) : Reference();
+  PyObject* const here = context_.get();  // Another interpreter's is none.
+  Reference copy = here != nullptr ? Reference::steal(PyContext_Copy(here)) : Reference();
   PyErr_Clear();
   return copy;
 }
@@ -103,7 +104,12 @@ void AsyncCall::end(PyObject* value, CoroutineEnd how) noexcept {
 }
 
 void AsyncCall::run() noexcept {
-  const Ref function = std::exchange(*function_, {});
+  Ref function = std::exchange(*function_, {});
+  if (function.get() == nullptr) {  // The loop that has looked it up is another interpreter's.
+    const auto found = find_function(call_);
+    if (!found.ok()) return settle_as(Ending::failed, found.error());
+    function = Ref::borrow(found->get());
+  }
   const Reference own = context();
   const bool has_entered = own && PyContext_Enter(own.get()) == 0;
   const auto returned = call_object(function.get(), call_.args, call_.kwargs);

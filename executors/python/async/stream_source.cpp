@@ -29,6 +29,8 @@ Error not_iterable(PyObject* object) {
 // ---- On workers ----
 
 // One turn of what is iterated there: the call, and as many items as there is room for.
+class StreamPump;
+
 class StreamTurn final : public Outcome<void> {
  public:
   StreamTurn(std::shared_ptr<StreamState> stream, CallSpec call)
@@ -49,6 +51,7 @@ class StreamTurn final : public Outcome<void> {
  private:
   // False: there is nothing to iterate here.
   [[nodiscard]] bool open();
+  void pump(StreamPump* pump);
   void make_items();
   void close();
   void go_on_later();
@@ -59,6 +62,12 @@ class StreamTurn final : public Outcome<void> {
 };
 
 // ---- On a loop ----
+
+Result<Reference> call_by_name(const CallSpec& call) {
+  const auto function = find_function(call);
+  if (!function.ok()) return function.error();
+  return call_object(function->get(), call.args, call.kwargs);
+}
 
 // What iterates there. `put` says whether to pause, and `room` can be awaited.
 constexpr const char* pump_code = R"(
@@ -91,6 +100,11 @@ class StreamPump final : public Outcome<void>, private CoroutineTask {
       : CoroutineTask(static_cast<TaskState&>(*this)),
         stream_(std::move(stream)),
         source_(std::move(source)) {}
+  // What the call gives, there.
+  StreamPump(std::shared_ptr<StreamState> stream, CallSpec call)
+      : CoroutineTask(static_cast<TaskState&>(*this)),
+        stream_(std::move(stream)),
+        call_(std::move(call)) {}
 
   void run() noexcept override {}  // Not on a worker.
   void fail(Error error) noexcept override {
@@ -105,6 +119,7 @@ class StreamPump final : public Outcome<void>, private CoroutineTask {
 
   std::shared_ptr<StreamState> stream_;
   Ref source_;
+  CallSpec call_;
 };
 
 constexpr const char* capsule_name = "unirun.stream";
@@ -189,7 +204,12 @@ Result<Reference> StreamPump::make() noexcept {
       {"room", room, METH_NOARGS, nullptr},
       {"refuse", refuse, METH_O, nullptr},
   }};
-  const Ref source = std::exchange(source_, {});
+  Ref source = std::exchange(source_, {});
+  if (!source) {
+    const auto made = call_by_name(call_);
+    if (!made.ok()) return made.error();
+    source = Ref::borrow(made->get());
+  }
   PyObject* const pump = pump_function();
   auto* const shared = new std::shared_ptr<StreamState>(stream_);
   const Reference capsule =
@@ -224,11 +244,23 @@ void StreamPump::end(PyObject* value, CoroutineEnd how) noexcept {
 
 // ---- A turn ----
 
+// An `async def`, with or without a yield.
+bool gives_async(const CallSpec& call) {
+  const auto function = find_function(call);
+  if (!function.ok() || !PyFunction_Check(function->get())) return false;
+  const auto* const code = reinterpret_cast<PyCodeObject*>(PyFunction_GET_CODE(function->get()));
+  return (code->co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)) != 0;
+}
+
 bool StreamTurn::open() {
   if (stream_->is_cancelled()) return false;
-  const auto function = find_function(call_);
-  const auto returned = function.ok() ? call_object(function->get(), call_.args, call_.kwargs)
-                                      : Result<Reference>(function.error());
+  // Loops are the main interpreter's.
+  const bool is_elsewhere = PyInterpreterState_Get() != PyInterpreterState_Main();
+  if (is_elsewhere && gives_async(call_)) {
+    pump(new StreamPump(stream_, std::exchange(call_, {})));
+    return false;
+  }
+  const auto returned = call_by_name(call_);
   call_ = {};
   if (!returned.ok()) {
     stream_->end(returned.error());
@@ -237,11 +269,13 @@ bool StreamTurn::open() {
   PyObject* const source = returned->get();
   const PyAsyncMethods* const async = Py_TYPE(source)->tp_as_async;
   if (PyCoro_CheckExact(source) || (async != nullptr && async->am_aiter != nullptr)) {
-    auto* const pump = new StreamPump(stream_, Ref::borrow(source));
-    const Shared<TaskState> shared(pump);
-    pump->add_owner();
-    Runtime::get().enqueue(Shared<TaskState>(pump));
-    stream_->set_source(shared);
+    if (is_elsewhere) {
+      stream_->end(Error{.code = Errc::unsupported,
+                         .message = "what it returned is asynchronous, and made in an interpreter "
+                                    "that runs no loop: let an `async def` give it"});
+    } else {
+      pump(new StreamPump(stream_, Ref::borrow(source)));
+    }
     return false;
   }
   iterator_ = Ref::steal(PyObject_GetIter(source));
@@ -249,6 +283,13 @@ bool StreamTurn::open() {
   PyErr_Clear();
   stream_->end(not_iterable(source));
   return false;
+}
+
+void StreamTurn::pump(StreamPump* pump) {
+  const Shared<TaskState> shared(pump);
+  pump->add_owner();
+  Runtime::get().enqueue(Shared<TaskState>(pump));
+  stream_->set_source(shared);
 }
 
 void StreamTurn::make_items() {
@@ -276,8 +317,9 @@ void StreamTurn::close() {
 }
 
 void StreamTurn::go_on_later() {
+  const std::int64_t home = iterator_.interpreter_id();
   const Shared<TaskState> turn(new StreamTurn(stream_, std::exchange(iterator_, {})));
-  const auto go_on = [turn] { Runtime::get().enqueue(turn); };
+  const auto go_on = [turn, home] { Runtime::get().enqueue(turn, home); };
   if (!stream_->wait_for_room(go_on)) go_on();
 }
 

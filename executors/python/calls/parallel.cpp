@@ -53,10 +53,12 @@ void Parallel::close(Instant deadline) {
       run->fail({.code = Errc::cancelled, .message = "the executor was shut down before it ended"});
   }
   static_cast<void>(ended_.wait(Duration::max(), [this] { return is_idle(); }));
+  std::unique_ptr<FallbackCalls> with_fallback;  // The last to go.
   std::unique_ptr<CallRunner> processes;
   std::unique_ptr<CallRunner> interpreters;
   {
     const std::lock_guard lock(mutex_);
+    with_fallback = std::move(with_fallback_);
     processes = std::move(processes_);
     interpreters = std::move(interpreters_);
   }
@@ -68,6 +70,7 @@ void Parallel::forget() {
   entering_ = 0;
   static_cast<void>(processes_.release());
   static_cast<void>(interpreters_.release());
+  static_cast<void>(with_fallback_.release());
   for (auto& run : runs_) static_cast<void>(run.release());
   runs_.clear();
 }
@@ -82,27 +85,41 @@ Result<CallRunner*> Parallel::enter(ExecutionMode mode) {
 
 // What it takes begins here: threads, which take the GIL by themselves.
 Result<CallRunner*> Parallel::find_runner(ExecutionMode mode) {
-  if (mode == ExecutionMode::process) {
-    if (processes_) return processes_.get();
-    auto command = worker_command(options_.worker_program);
-    if (!command) return command.error();
-    auto pool = ProcessPool::start({.command = *std::move(command),
-                                    .configuration = options_.configuration,
-                                    .size = options_.width});
-    if (!pool) return pool.error();
-    processes_ = *std::move(pool);
-    return processes_.get();
-  }
-  if (mode == ExecutionMode::subinterp) {
-    if (interpreters_) return interpreters_.get();
-    auto calls = InterpreterCalls::start({.size = static_cast<std::uint32_t>(options_.width),
-                                          .stack_bytes = options_.stack_bytes,
-                                          .interpreter = options_.interpreter});
-    if (!calls) return calls.error();
-    interpreters_ = *std::move(calls);
-    return interpreters_.get();
-  }
+  if (mode == ExecutionMode::process) return find_processes();
+  if (mode == ExecutionMode::subinterp) return find_interpreters();
   return &threads_;
+}
+
+Result<CallRunner*> Parallel::find_processes() {
+  if (processes_) return processes_.get();
+  auto command = worker_command(options_.worker_program);
+  if (!command) return command.error();
+  auto pool = ProcessPool::start({.command = *std::move(command),
+                                  .configuration = options_.configuration,
+                                  .size = options_.width});
+  if (!pool) return pool.error();
+  processes_ = *std::move(pool);
+  return processes_.get();
+}
+
+Result<CallRunner*> Parallel::find_interpreters() {
+  if (with_fallback_) return with_fallback_.get();
+  auto calls = InterpreterCalls::start({.size = static_cast<std::uint32_t>(options_.width),
+                                        .stack_bytes = options_.stack_bytes,
+                                        .interpreter = options_.interpreter});
+  if (!calls) return calls.error();
+  interpreters_ = *std::move(calls);
+  with_fallback_ = std::make_unique<FallbackCalls>(*interpreters_, [this]() -> Result<CallRunner*> {
+    const std::lock_guard lock(mutex_);
+    if (!is_open_ && !processes_) return not_open();
+    return find_processes();
+  });
+  return with_fallback_.get();
+}
+
+std::vector<Refusal> Parallel::refused_modules() {
+  const std::lock_guard lock(mutex_);
+  return with_fallback_ ? with_fallback_->refused_modules() : std::vector<Refusal>();
 }
 
 void Parallel::leave() {

@@ -15,6 +15,7 @@
 
 #include "executors/python/calls/call_runner.h"
 #include "executors/python/calls/call_task.h"
+#include "executors/python/calls/fallback_calls.h"
 #include "executors/python/calls/parallel_run.h"
 #include "executors/python/interpreter/execution_mode.h"
 #include "executors/python/interpreter/own_interpreter.h"
@@ -51,10 +52,14 @@ class Parallel {
                                                        ExecutionMode mode,
                                                        std::optional<Duration> timeout);
   [[nodiscard]] static future<std::vector<Result<Value>>> refuse(const Error& error);
+  // Modules that turned out not to load in interpreters: calls of theirs ran in worker processes.
+  [[nodiscard]] std::vector<Refusal> refused_modules();
 
  private:
   [[nodiscard]] Result<CallRunner*> enter(ExecutionMode mode);
   [[nodiscard]] Result<CallRunner*> find_runner(ExecutionMode mode);
+  [[nodiscard]] Result<CallRunner*> find_processes();
+  [[nodiscard]] Result<CallRunner*> find_interpreters();
   void leave();
   [[nodiscard]] bool is_idle();
   void on_end(ParallelRun& run);
@@ -68,6 +73,7 @@ class Parallel {
   ExecutorCalls threads_;
   std::unique_ptr<CallRunner> processes_;
   std::unique_ptr<CallRunner> interpreters_;
+  std::unique_ptr<FallbackCalls> with_fallback_;  // On both of these.
   std::vector<Shared<ParallelRun>> runs_;
 };
 

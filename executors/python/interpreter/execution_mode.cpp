@@ -17,6 +17,9 @@ std::string against_interpreters(const ModeFacts& facts) {
         "modules of Python {}.{} itself corrupt the heap in interpreters with a GIL of their own, "
         "3.14's do not (Config::allow_unsafe_subinterpreters takes the risk)",
         facts.major, facts.minor);
+  if (!facts.failed_self_test.empty())
+    return fmt::format("the process that tried interpreters with a GIL of their own: {}",
+                       facts.failed_self_test);
   if (facts.refused_modules.empty()) return {};
   std::string names;
   for (const Refusal& refusal : facts.refused_modules)

@@ -32,9 +32,9 @@ struct Refusal {
 struct ModeReport {
   ExecutionMode mode = ExecutionMode::multi_executor;
   std::string reason{};
-  std::string python_version{};  // "3.13.0"
-  bool gil_enabled = true;       // Now: an import may have switched it on again.
-  std::vector<Refusal> refused_modules{};
+  std::string python_version{};            // "3.13.0"
+  bool gil_enabled = true;                 // Now: an import may have switched it on again.
+  std::vector<Refusal> refused_modules{};  // Calls of these run in worker processes.
 };
 
 // What the rule looks at.
@@ -45,6 +45,7 @@ struct ModeFacts {
   int minor = 0;
   bool gil_enabled = true;
   std::vector<Refusal> refused_modules{};
+  std::string failed_self_test{};  // How the process ended that tried the modules; empty: well.
 };
 
 // Free threading where the GIL is off; interpreters from 3.14, or from 3.12 by consent, unless a

@@ -18,6 +18,7 @@
 
 #include "executors/python/calls/call_task.h"
 #include "executors/python/interpreter/interpreter.h"
+#include "executors/python/interpreter/interpreter_trial.h"
 #include "executors/python/processes/message_channel.h"
 #include "executors/python/processes/worker_process.h"
 #include "executors/python/python_executor.h"
@@ -38,6 +39,7 @@ class ProcessWorker {
  private:
   void on_question(std::uint64_t id, Question question);
   [[nodiscard]] Result<Value> configure(const Value& body);
+  [[nodiscard]] Result<Value> try_interpreters(const Value& body);
   void call(std::uint64_t id, Value body);
   void interrupt();
   void answer(std::uint64_t id, Result<Value> outcome);
@@ -62,6 +64,8 @@ void ProcessWorker::answer(std::uint64_t id, Result<Value> outcome) {
 
 void ProcessWorker::on_question(std::uint64_t id, Question question) {
   if (question.word == "configure") return channel_.answer(id, configure(question.body));
+  if (question.word == "try_interpreters")
+    return channel_.answer(id, try_interpreters(question.body));
   if (question.word == "call") return call(id, std::move(question.body));
   if (question.word == "interrupt") {
     interrupt();
@@ -114,6 +118,17 @@ Result<Value> ProcessWorker::configure(const Value& body) {
   }
   refusal_.reset();
   return Value();
+}
+
+Result<Value> ProcessWorker::try_interpreters(const Value& body) {
+  if (refusal_) return *refusal_;
+  const auto modules = from_value<std::vector<std::string>>(body);
+  if (!modules.ok()) return modules.error();
+  const auto refusals = try_in_interpreters({.sys_path = Interpreter::sys_path()}, *modules);
+  if (!refusals.ok()) return refusals.error();
+  Array answer;
+  for (const Refusal& refusal : *refusals) answer.push_back(Array{refusal.module, refusal.why});
+  return Value(std::move(answer));
 }
 
 void ProcessWorker::call(std::uint64_t id, Value body) {

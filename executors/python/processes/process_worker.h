@@ -3,6 +3,7 @@
 //
 //   "configure"  {sys_path, preload, isolated, switch_interval_us, stack_bytes}, first of all
 //   "call"       [module, function, args, kwargs]: what the function returns
+//   "try_interpreters"  [module, ...]: [[module, why], ...], of those that own interpreters refuse
 //   "interrupt"  raises Interrupted in the call that runs
 //
 // Thread: the process's main one, which runs no Python.

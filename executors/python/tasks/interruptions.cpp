@@ -25,6 +25,10 @@ void Interruptions::look_later(std::function<void()> look) {
   static_cast<void>(deadlines_.start(SystemClock().now() + ask_again_after, std::move(look)));
 }
 
+void Interruptions::come_by() {
+  static_cast<void>(deadlines_.start(SystemClock().now(), [] { const GILGuard guard; }));
+}
+
 void Interruptions::forget() { new (&deadlines_) Deadlines; }
 
 // Asks, and looks later whether it helped.

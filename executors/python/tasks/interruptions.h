@@ -28,6 +28,9 @@ class Interruptions {
   // Calls `look` in the time that code has between one interruption and the next.
   void look_later(std::function<void()> look);
 
+  // Has its thread attach to the main interpreter, which drops what lies in its graveyard.
+  void come_by();
+
   void stop() { deadlines_.stop(); }
   // In a child of fork().
   void forget();

@@ -13,6 +13,10 @@ namespace unirun::python {
 
 void enqueue(Shared<TaskState> task) noexcept { Runtime::get().enqueue(std::move(task)); }
 
+void enqueue_in(std::int64_t interpreter_id, Shared<TaskState> task) noexcept {
+  Runtime::get().enqueue(std::move(task), interpreter_id);
+}
+
 bool cancel_task(TaskState& task) noexcept { return Runtime::get().cancel(task); }
 
 bool wait_until_settled(TaskState& task, Instant deadline) {

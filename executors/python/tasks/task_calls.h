@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <optional>
 
 #include "executors/python/error.h"
@@ -13,6 +14,8 @@ namespace unirun::python {
 // Queues a task that is not a submission of its own: it is never rejected. Without an executor it
 // fails. Thread: any.
 void enqueue(Shared<TaskState> task) noexcept;
+// The same for one that needs an object of that interpreter: a worker there runs it.
+void enqueue_in(std::int64_t interpreter_id, Shared<TaskState> task) noexcept;
 
 // As future::cancel(). Thread: any.
 [[nodiscard]] bool cancel_task(TaskState& task) noexcept;

@@ -169,11 +169,19 @@ void PythonWorker::begin() {
     auto started = OwnInterpreter::start(*options_.interpreter);
     if (started.ok()) {
       interpreter_ = *std::move(started);
+      interpreter_id_.store(interpreter_->id());
     } else {
       refusal_ = started.error();
     }
   }
   begun_.store(true);
+  beginning_.ring();
+}
+
+Result<void> PythonWorker::wait_until_begun() const {
+  static_cast<void>(beginning_.wait(Duration::max(), [this] { return begun_.load(); }));
+  if (refusal_) return *refusal_;
+  return {};
 }
 
 // There is nothing in which tasks could run.

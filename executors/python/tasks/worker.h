@@ -73,6 +73,10 @@ class PythonWorker {
   void dismiss();
   // True once its thread has ended, false at `deadline`.
   [[nodiscard]] bool join(Instant deadline);
+  // Waits until it can take tasks. Errors: of the interpreter that it is to have.
+  [[nodiscard]] Result<void> wait_until_begun() const;
+  // Where its tasks run; -1: not known yet.
+  [[nodiscard]] std::int64_t interpreter_id() const { return interpreter_id_.load(); }
   [[nodiscard]] bool has_ended() const { return end_->is_here.load(); }
   // It is given up: its thread ends when its task does, if ever. The worker outlives that.
   void abandon();
@@ -176,7 +180,9 @@ class PythonWorker {
   std::optional<ServiceThread> thread_;
   std::unique_ptr<OwnInterpreter> interpreter_;  // Others look once it has begun.
   std::optional<Error> refusal_;
+  std::atomic<std::int64_t> interpreter_id_{-1};
   std::atomic<bool> begun_{false};
+  Doorbell beginning_;
   std::promise<unirun::Status> settled_down_;
   unirun::Status memory_;
   std::atomic<bool> dismissed_{false};

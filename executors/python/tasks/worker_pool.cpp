@@ -109,6 +109,13 @@ void WorkerPool::forget() {
   crew_.dismiss();
 }
 
+Result<void> WorkerPool::wait_until_begun() {
+  for (const auto& worker : workers()) {
+    if (auto begun = worker->wait_until_begun(); !begun.ok()) return begun;
+  }
+  return {};
+}
+
 bool WorkerPool::has_ended() {
   const std::lock_guard lock(mutex_);
   const auto ended = [](const auto& worker) { return worker->has_ended(); };
@@ -168,6 +175,13 @@ std::shared_ptr<PythonWorker> WorkerPool::choose_for_context() {
       workers_, {}, [](const auto& worker) { return worker->contexts(); });
   chosen->expect_context();
   return chosen;
+}
+
+std::shared_ptr<PythonWorker> WorkerPool::worker_in(std::int64_t interpreter_id) {
+  if (!options_.interpreter || interpreter_id < 0) return nullptr;
+  const auto all = workers();
+  const auto found = std::ranges::find(all, interpreter_id, &PythonWorker::interpreter_id);
+  return found != all.end() ? *found : nullptr;
 }
 
 std::vector<Shared<TaskState>> WorkerPool::bound_tasks() {

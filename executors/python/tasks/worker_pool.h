@@ -48,6 +48,9 @@ class WorkerPool {
   // Errors: unsupported, no thread can be had or it cannot stay on its CPU, and none is left.
   // REQUIRES: none runs.
   [[nodiscard]] Result<void> start(Options options);
+  // Waits until each has the interpreter that it is to have. Errors: of the first that has not.
+  // Without the GIL.
+  [[nodiscard]] Result<void> wait_until_begun();
   // Has each end when there is nothing left to do; so many had not at `deadline`, and are given up.
   // Those that have stay for the statistics, until the next start.
   [[nodiscard]] std::size_t join(Instant deadline);
@@ -72,6 +75,9 @@ class WorkerPool {
 
   // The one for one more context: where fewest live. Null: there is none.
   [[nodiscard]] std::shared_ptr<PythonWorker> choose_for_context();
+
+  // The one whose interpreter that is; null: none has one of its own, or this one.
+  [[nodiscard]] std::shared_ptr<PythonWorker> worker_in(std::int64_t interpreter_id);
 
   // What waits for one worker alone, and goes on doing so.
   [[nodiscard]] std::vector<Shared<TaskState>> bound_tasks();
