@@ -19,10 +19,8 @@
 #include "executors/python/python_executor.h"
 #include "framework/clock.h"
 
-namespace unirun::bench {
+namespace unirun::python {
 namespace {
-
-using namespace python;
 
 constexpr int calls_at_once = 4;
 
@@ -105,13 +103,13 @@ void measure(ExecutionMode mode, int rounds, const std::string& folder) {
 }
 
 }  // namespace
-}  // namespace unirun::bench
+}  // namespace unirun::python
 
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 9;
-  const unirun::bench::Module module;
-  unirun::bench::measure(unirun::python::ExecutionMode::process, rounds, module.folder());
+  const unirun::python::Module module;
+  unirun::python::measure(unirun::python::ExecutionMode::process, rounds, module.folder());
 #if PY_VERSION_HEX >= 0x030c0000
-  unirun::bench::measure(unirun::python::ExecutionMode::subinterp, rounds, module.folder());
+  unirun::python::measure(unirun::python::ExecutionMode::subinterp, rounds, module.folder());
 #endif
 }
