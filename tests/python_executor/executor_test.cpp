@@ -694,6 +694,14 @@ TEST_CASE("A25: a CPU that there is not is named, beside those there are, and no
     CHECK_MESSAGE(message.ends_with(std::to_string(usable_cpus().back())), message);
     CHECK_FALSE(PythonExecutor::is_initialized());
   }
+  {
+    const GILGuard guard;  // A worker that has begun waits for it.
+    const auto started =
+        PythonExecutor::start({.num_workers = 2, .pin = {usable_cpus().front(), -1}});
+    REQUIRE_FALSE(started.ok());
+    CHECK_MESSAGE(started.error().message.find("CPU -1:") != std::string::npos,
+                  started.error().message);
+  }
   const Running running;
   CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
 }

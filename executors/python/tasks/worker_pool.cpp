@@ -7,6 +7,8 @@
 #include <iterator>
 #include <utility>
 
+#include "executors/python/interpreter/gil_guard.h"
+
 namespace unirun::python {
 namespace {
 
@@ -75,6 +77,7 @@ Result<void> WorkerPool::start(Options options) {
     auto worker = make_worker(id);
     if (const auto started = worker->start(); !started.ok()) {
       crew_.dismiss();
+      const GILRelease released;  // Those that have begun ask for it.
       static_cast<void>(join(Instant::max()));
       return Error{.code = Errc::unsupported,
                    .message = fmt::format("worker {} of {}: {}", id + 1, options_.size,
