@@ -10,6 +10,7 @@
 
 #include "executors/python/async/async_call.h"
 #include "executors/python/async/gather.h"
+#include "executors/python/async/stream_source.h"
 #include "executors/python/async/stream_state.h"
 #include "executors/python/calls/blocking_call.h"
 #include "executors/python/calls/function_cache.h"
@@ -140,8 +141,9 @@ future<std::vector<Result<Value>>> PythonExecutor::gather(std::span<const CallSp
 
 Stream PythonExecutor::stream(std::string_view module, std::string_view function, Args args,
                               Kwargs kwargs, const StreamOptions& options) {
-  auto state = std::make_shared<StreamState>(options);
-  state->start({std::string(module), std::string(function), std::move(args), std::move(kwargs)});
+  auto state = std::make_shared<StreamState<Value>>(options);
+  start_stream_source(
+      state, {std::string(module), std::string(function), std::move(args), std::move(kwargs)});
   return Stream(std::move(state));
 }
 

@@ -137,13 +137,23 @@ void Asyncio::stop() {
   if (!Reference::steal(PyObject_CallMethod(loop_.get(), "stop", nullptr))) PyErr_Clear();
 }
 
-// To where asyncio reports what nobody awaits.
 void Asyncio::report(const char* what) {
   const Reference exception = take_exception();
   const Reference told = Reference::steal(
       PyObject_CallMethod(loop_.get(), "call_exception_handler", "{s:s,s:O}", "message", what,
                           "exception", exception ? exception.get() : Py_None));
   if (!told) PyErr_Clear();
+}
+
+Reference Asyncio::create_future() {
+  return Reference::steal(PyObject_CallMethod(loop_.get(), "create_future", nullptr));
+}
+
+void Asyncio::settle(PyObject* future) {
+  const Reference is_done = Reference::steal(PyObject_CallMethod(future, "done", nullptr));
+  if (is_done.get() == Py_False)
+    Reference::steal(PyObject_CallMethod(future, "set_result", "O", Py_None));
+  PyErr_Clear();
 }
 
 void Asyncio::close() {

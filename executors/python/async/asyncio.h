@@ -48,6 +48,14 @@ class Asyncio {
   // takes its first step, after which it may have ended. Null: an exception is set.
   [[nodiscard]] Reference start(PyObject* coroutine, PyObject* context);
 
+  // A future of asyncio's. Null: an exception is set.
+  [[nodiscard]] Reference create_future();
+  // Its result is None from now on, unless it has one or was cancelled.
+  static void settle(PyObject* future);
+
+  // Takes the exception that is set to where asyncio reports what nobody awaits.
+  void report(const char* what);
+
   // Borrowed.
   [[nodiscard]] PyObject* loop() const { return loop_.get(); }
   [[nodiscard]] PyObject* cancelled_error() const { return cancelled_error_.get(); }
@@ -58,7 +66,6 @@ class Asyncio {
 
   [[nodiscard]] bool find_names();
   [[nodiscard]] bool hook_in();
-  void report(const char* what);
   [[nodiscard]] Reference make_task(PyObject* coroutine, PyObject* context);
   void take_first_step();
   [[nodiscard]] PyObject* select(PyObject* timeout);

@@ -18,18 +18,28 @@ namespace unirun::python {
 class AsyncLoop;
 struct CoroutineDriver;
 
+// Keeps the tasks that name it together, on one loop: whichever the first was given to, as long as
+// that gets on. Guarded by the lock of the LoopPool.
+struct LoopHome {
+  AsyncLoop* loop = nullptr;
+};
+
 // How a coroutine has ended.
 enum class CoroutineEnd { returned, raised, cancelled };
 
 class CoroutineTask {
  public:
-  explicit CoroutineTask(TaskState& state) : state_(state) { state.coroutine = this; }
+  // With a home, which outlives it: on that loop; else on the one that has the least to do.
+  explicit CoroutineTask(TaskState& state, LoopHome* home = nullptr) : state_(state), home_(home) {
+    state.coroutine = this;
+  }
   CoroutineTask(const CoroutineTask&) = delete;
   CoroutineTask& operator=(const CoroutineTask&) = delete;
 
   [[nodiscard]] TaskState& state() const { return state_; }
   // Where it runs; null: nowhere yet, or on a worker. Thread: any.
   [[nodiscard]] AsyncLoop* loop() const { return loop_.load(std::memory_order_acquire); }
+  [[nodiscard]] LoopHome* home() const { return home_; }
   // Whether asyncio has been told to cancel it. Thread: any.
   [[nodiscard]] bool was_cancelled() const { return cancelled_.load(std::memory_order_acquire); }
 
@@ -49,6 +59,7 @@ class CoroutineTask {
   virtual void end(PyObject* value, CoroutineEnd how) noexcept = 0;
 
   TaskState& state_;
+  LoopHome* const home_;
   std::atomic<AsyncLoop*> loop_{nullptr};
   std::atomic<bool> cancelled_{false};
   Instant began_{};                    // Where it is measured.

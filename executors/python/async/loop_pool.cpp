@@ -60,8 +60,22 @@ std::vector<AsyncLoop*> LoopPool::all() {
   return loops;
 }
 
-Result<AsyncLoop*> LoopPool::choose() {
+bool LoopPool::is_usable(const AsyncLoop* loop) const {
+  return std::ranges::any_of(
+      loops_, [=](const auto& one) { return one.get() == loop && !one->is_held_up(); });
+}
+
+Result<AsyncLoop*> LoopPool::choose(LoopHome* home) {
   const std::lock_guard lock(mutex_);
+  if (home == nullptr) return choose_any();
+  if (is_open_ && is_usable(home->loop)) return home->loop;
+  const auto chosen = choose_any();
+  if (chosen.ok()) home->loop = *chosen;
+  return chosen;
+}
+
+// REQUIRES: the lock.
+Result<AsyncLoop*> LoopPool::choose_any() {
   if (!is_open_) {
     return Error{.code = Errc::not_initialized,
                  .message =
@@ -90,7 +104,7 @@ Result<AsyncLoop*> LoopPool::choose() {
 
 Result<void> LoopPool::push(TaskState* task) {
   for (;;) {
-    const auto loop = choose();
+    const auto loop = choose(task->coroutine->home());
     if (!loop.ok()) return loop.error();
     if ((*loop)->push(task)) return {};
   }

@@ -64,7 +64,9 @@ class LoopPool {
  private:
   using Loops = std::vector<std::unique_ptr<AsyncLoop>>;
 
-  [[nodiscard]] Result<AsyncLoop*> choose();
+  [[nodiscard]] Result<AsyncLoop*> choose(LoopHome* home);
+  [[nodiscard]] Result<AsyncLoop*> choose_any();
+  [[nodiscard]] bool is_usable(const AsyncLoop* loop) const;
   [[nodiscard]] std::vector<AsyncLoop*> all();
 
   WorkerObserver& observer_;

@@ -24,6 +24,7 @@
 
 namespace unirun::python {
 
+template <class Item>
 class StreamState;
 
 struct StreamOptions {
@@ -34,7 +35,7 @@ struct StreamOptions {
 
 class [[nodiscard]] Stream {
  public:
-  explicit Stream(std::shared_ptr<StreamState> state) : state_(std::move(state)) {}
+  explicit Stream(std::shared_ptr<StreamState<Value>> state) : state_(std::move(state)) {}
   Stream(Stream&&) noexcept = default;
   Stream& operator=(Stream&& other) noexcept {
     std::swap(state_, other.state_);
@@ -67,7 +68,7 @@ class [[nodiscard]] Stream {
   void cancel();
 
  private:
-  std::shared_ptr<StreamState> state_;
+  std::shared_ptr<StreamState<Value>> state_;
   std::deque<Result<Value>> read_;  // Taken over, and still to be given.
 };
 

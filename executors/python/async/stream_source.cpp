@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "executors/python/async/async_loop.h"
+#include "executors/python/calls/function_cache.h"
 #include "executors/python/calls/invocation.h"
 #include "executors/python/future.h"
 #include "executors/python/runtime.h"
@@ -18,7 +19,8 @@
 namespace unirun::python {
 namespace {
 
-using Room = StreamState::Room;
+using Room = StreamRoom;
+using ValueStream = StreamState<Value>;
 
 Error not_iterable(PyObject* object) {
   return {.code = Errc::conversion,
@@ -33,9 +35,9 @@ class StreamPump;
 
 class StreamTurn final : public Outcome<void> {
  public:
-  StreamTurn(std::shared_ptr<StreamState> stream, CallSpec call)
+  StreamTurn(std::shared_ptr<ValueStream> stream, CallSpec call)
       : stream_(std::move(stream)), call_(std::move(call)) {}
-  StreamTurn(std::shared_ptr<StreamState> stream, Ref iterator)
+  StreamTurn(std::shared_ptr<ValueStream> stream, Ref iterator)
       : stream_(std::move(stream)), iterator_(std::move(iterator)) {}
 
   void run() noexcept override {
@@ -56,7 +58,7 @@ class StreamTurn final : public Outcome<void> {
   void close();
   void go_on_later();
 
-  std::shared_ptr<StreamState> stream_;
+  std::shared_ptr<ValueStream> stream_;
   CallSpec call_;
   Ref iterator_;
 };
@@ -96,7 +98,7 @@ async def pump(source, put, room, refuse):
 
 class StreamPump final : public Outcome<void>, private CoroutineTask {
  public:
-  StreamPump(std::shared_ptr<StreamState> stream, Ref source)
+  StreamPump(std::shared_ptr<ValueStream> stream, Ref source)
       : CoroutineTask(static_cast<TaskState&>(*this)),
         stream_(std::move(stream)),
         source_(std::move(source)) {}
@@ -117,19 +119,19 @@ class StreamPump final : public Outcome<void>, private CoroutineTask {
   [[nodiscard]] Result<Reference> make() noexcept override;
   void end(PyObject* value, CoroutineEnd how) noexcept override;
 
-  std::shared_ptr<StreamState> stream_;
+  std::shared_ptr<ValueStream> stream_;
   Ref source_;
   CallSpec call_;
 };
 
 constexpr const char* capsule_name = "unirun.stream";
 
-StreamState& stream_of(PyObject* capsule) {
-  return **static_cast<std::shared_ptr<StreamState>*>(PyCapsule_GetPointer(capsule, capsule_name));
+ValueStream& stream_of(PyObject* capsule) {
+  return **static_cast<std::shared_ptr<ValueStream>*>(PyCapsule_GetPointer(capsule, capsule_name));
 }
 
 PyObject* put(PyObject* self, PyObject* item) {
-  StreamState& stream = stream_of(self);
+  ValueStream& stream = stream_of(self);
   auto value = to_value(item);
   if (value.ok()) return PyBool_FromLong(stream.put(std::move(value)) != Room::more ? 1 : 0);
   stream.end(value.error());
@@ -139,13 +141,6 @@ PyObject* put(PyObject* self, PyObject* item) {
 PyObject* refuse(PyObject* self, PyObject* source) {
   stream_of(self).end(not_iterable(source));
   Py_RETURN_NONE;
-}
-
-void set_result(const Ref& future) {
-  const Reference is_done = Reference::steal(PyObject_CallMethod(future.get(), "done", nullptr));
-  if (is_done.get() == Py_False)
-    Reference::steal(PyObject_CallMethod(future.get(), "set_result", "O", Py_None));
-  PyErr_Clear();
 }
 
 // Whether the coroutine that runs was cancelled, and goes on all the same.
@@ -160,7 +155,7 @@ bool was_struck(PyObject* asyncio) {
 
 // Awaited: until there is room, or, where there is some, for others to have their turn.
 PyObject* room(PyObject* self, PyObject* /*nothing*/) {
-  StreamState& stream = stream_of(self);
+  ValueStream& stream = stream_of(self);
   AsyncLoop* const loop = AsyncLoop::current();
   const Reference asyncio = Reference::steal(PyImport_ImportModule("asyncio"));
   if (!asyncio) return nullptr;
@@ -171,12 +166,11 @@ PyObject* room(PyObject* self, PyObject* /*nothing*/) {
     if (error) PyErr_SetNone(error.get());
     return nullptr;
   }
-  Reference future =
-      Reference::steal(PyObject_CallMethod(loop->asyncio().loop(), "create_future", nullptr));
+  Reference future = loop->asyncio().create_future();
   if (!future) return nullptr;
   if (is_cancelled) return future.release();  // Until the cancellation comes here, too.
   const auto go_on = [loop, future = Ref::borrow(future.get())] {
-    loop->post([future] { set_result(future); });
+    loop->post([future] { Asyncio::settle(future.get()); });
   };
   if (stream.wait_for_room(go_on)) return future.release();
   return PyObject_CallMethod(asyncio.get(), "sleep", "i", 0);
@@ -211,10 +205,10 @@ Result<Reference> StreamPump::make() noexcept {
     source = Ref::borrow(made->get());
   }
   PyObject* const pump = pump_function();
-  auto* const shared = new std::shared_ptr<StreamState>(stream_);
+  auto* const shared = new std::shared_ptr<ValueStream>(stream_);
   const Reference capsule =
       Reference::steal(PyCapsule_New(shared, capsule_name, [](PyObject* dropped) {
-        delete static_cast<std::shared_ptr<StreamState>*>(
+        delete static_cast<std::shared_ptr<ValueStream>*>(
             PyCapsule_GetPointer(dropped, capsule_name));
       }));
   if (!capsule) delete shared;
@@ -325,7 +319,10 @@ void StreamTurn::go_on_later() {
 
 }  // namespace
 
-void start_stream_source(std::shared_ptr<StreamState> stream, CallSpec call) {
+void start_stream_source(std::shared_ptr<ValueStream> stream, CallSpec call) {
+  if (auto wrong = FunctionCache::check(call.module, call.function))
+    return stream->end(*std::move(wrong));
+  if (!stream->start_deadline()) return;
   Runtime::get().enqueue(Shared<TaskState>(new StreamTurn(std::move(stream), std::move(call))));
 }
 

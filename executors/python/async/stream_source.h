@@ -10,7 +10,7 @@
 
 namespace unirun::python {
 
-// Thread: any.
-void start_stream_source(std::shared_ptr<StreamState> stream, CallSpec call);
+// Has the stream end with what is wrong with the call. Thread: any.
+void start_stream_source(std::shared_ptr<StreamState<Value>> stream, CallSpec call);
 
 }  // namespace unirun::python
