@@ -1,0 +1,95 @@
+#include "executors/python/asgi/asgi_connection.h"
+
+#include "executors/python/asgi/asgi_line.h"
+#include "executors/python/async/async_loop.h"
+#include "executors/python/calls/blocking_call.h"
+#include "executors/python/interpreter/gil_guard.h"
+#include "framework/doorbell.h"
+
+namespace unirun::python {
+namespace {
+
+// Waits on this thread for what calls back. False: until `timeout` it has not.
+template <class Wait>
+bool wait_here(Duration timeout, Wait wait) {
+  struct Call {
+    std::atomic<bool> has_come{false};
+    Doorbell bell;
+  };
+  const auto call = std::make_shared<Call>();
+  const bool waits = wait([call] {
+    call->has_come = true;
+    call->bell.ring();
+  });
+  if (!waits) return true;
+  const GILRelease released;
+  return call->bell.wait(timeout, [&] { return call->has_come.load(); });
+}
+
+std::optional<Error> refuse_here(const char* what) {
+  if (AsyncLoop::current() != nullptr) {
+    return Error{
+        .code = Errc::unsupported,
+        .message = "on the thread of an asyncio loop this would stop that: wait elsewhere"};
+  }
+  return refuse_on_loop(what);
+}
+
+Error timed_out(const char* what) { return {.code = Errc::timeout, .message = what}; }
+
+}  // namespace
+
+AsgiConnection::~AsgiConnection() {
+  if (line_) disconnect();
+}
+
+Task<Result<void>> AsgiConnection::send(AsgiEvent event) {
+  AsgiLine& line = *line_;
+  const Result<bool> said = line.say(std::move(event));
+  if (!said.ok()) co_return said.error();
+  if (*said) {
+    co_await StreamWait(
+        [&line](auto go_on) { return line.to_application().wait_for_room(std::move(go_on)); });
+  }
+  co_return Result<void>();
+}
+
+Task<std::optional<Result<AsgiEvent>>> AsgiConnection::receive() {
+  return next_item(line_->to_client(), read_);
+}
+
+Result<void> AsgiConnection::send_blocking(AsgiEvent event, Duration timeout) {
+  if (auto refused = refuse_here("AsgiConnection::send_blocking")) return *std::move(refused);
+  const Result<bool> said = line_->say(std::move(event));
+  if (!said.ok()) return said.error();
+  if (!*said) return {};
+  const bool has_room = wait_here(timeout, [this](auto go_on) {
+    return line_->to_application().wait_for_room(std::move(go_on));
+  });
+  if (has_room) return {};
+  return timed_out("the application has not made room for more; what was sent is under way");
+}
+
+std::optional<Result<AsgiEvent>> AsgiConnection::receive_blocking(Duration timeout) {
+  using Received = Result<AsgiEvent>;
+  if (auto refused = refuse_here("AsgiConnection::receive_blocking"))
+    return Received(*std::move(refused));
+  if (read_.empty()) {
+    const bool is_there = wait_here(
+        timeout, [this](auto wake) { return !line_->to_client().wait_for_items(std::move(wake)); });
+    if (!is_there) return Received(timed_out("the application has sent nothing so far"));
+    read_ = line_->to_client().take();
+  }
+  if (read_.empty()) return std::nullopt;
+  std::optional<Received> event(std::move(read_.front()));
+  read_.pop_front();
+  line_->to_client().read_one();
+  return event;
+}
+
+void AsgiConnection::disconnect(int code, std::string reason) {
+  read_.clear();
+  line_->disconnect(code, std::move(reason));
+}
+
+}  // namespace unirun::python
