@@ -18,6 +18,9 @@ namespace unirun::python {
 using namespace std::chrono_literals;
 using EventType = AsgiEvent::Type;
 
+// For what ends by itself.
+inline constexpr AsgiOptions patient{.grace = patience};
+
 // Applications in the module "scene" that answer in a line.
 inline constexpr const char* asgi_helpers = R"(
 import asyncio, time
@@ -90,6 +93,9 @@ inline Errc end_of(AsgiConnection& connection) {
 inline Errc say(AsgiConnection& connection, AsgiEvent event) {
   return code_of(connection.send_blocking(std::move(event), patience));
 }
+
+// As shutdown() ends what runs: asyncio cancels it, or it was in a step, and that is interrupted.
+inline bool was_ended(Errc code) { return code == Errc::cancelled || code == Errc::interrupted; }
 
 inline Errc say_all(AsgiConnection& connection) { return say(connection, AsgiEvent{}); }
 

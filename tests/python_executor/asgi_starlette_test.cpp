@@ -144,20 +144,20 @@ TEST_CASE("A17: Starlette streams, and hears of a client that leaves") {
   const Scene here(scene, with_starlette());
   const AsgiApp app = app_named("watched");
   {
-    AsgiConnection request = app.open({.path = "/endless"});
+    AsgiConnection request = app.open({.path = "/endless"}, patient);
     CHECK(say_all(request) == Errc::ok);
     CHECK(received(request).status == 200);
     for (int n = 0; n < 100; ++n) CHECK(received(request).body.data.size() == 1000);
   }
   wait_until("seen");
   const Scope put{.method = "PUT", .path = "/upload"};
-  AsgiConnection upload = app.open(put);
+  AsgiConnection upload = app.open(put, patient);
   for (int n = 0; n < 100; ++n)
     CHECK(say(upload, {.body = {std::string(1000, 'x')}, .more_body = n < 99}) == Errc::ok);
   CHECK(received(upload).status == 200);
   CHECK(received(upload).body.data == "100000");
   {
-    AsgiConnection broken_off = app.open(put);
+    AsgiConnection broken_off = app.open(put, patient);
     CHECK(say(broken_off, {.body = {"x"}, .more_body = true}) == Errc::ok);
   }
   wait_until("'client left' in seen");
@@ -167,18 +167,18 @@ TEST_CASE("A17: Starlette talks over a websocket") {
   const Scene here(scene, with_starlette());
   const AsgiApp app = app_named("app");
   Scope scope{.type = Scope::Type::websocket, .path = "/talk", .subprotocols = {"chat"}};
-  AsgiConnection socket = app.open(scope);
+  AsgiConnection socket = app.open(scope, patient);
   CHECK(received(socket).subprotocol == "chat");
   CHECK(say(socket, {.type = EventType::websocket_receive, .text = "tea"}) == Errc::ok);
   CHECK(received(socket).text == "TEA");
   socket.disconnect(1001);
   wait_until("1001 in seen");
   scope.query_string = {"refuse=1"};
-  AsgiConnection refused = app.open(scope);
+  AsgiConnection refused = app.open(scope, patient);
   CHECK(received(refused).status == 401);
   CHECK(received(refused).body.data == "no");
   scope.path = "/nowhere";
-  AsgiConnection unknown = app.open(scope);
+  AsgiConnection unknown = app.open(scope, patient);
   CHECK(received(unknown).type != EventType::websocket_accept);
 }
 

@@ -14,6 +14,7 @@
 #include "executors/python/calls/blocking_call.h"
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/calls/invocation.h"
+#include "executors/python/tasks/waiting.h"
 
 namespace unirun::python {
 namespace {
@@ -56,7 +57,7 @@ Result<AsgiApp> AsgiApp::load(std::string_view name) {
   }
   CallSpec spec{std::string(name.substr(0, colon)), std::string(name.substr(colon + 1))};
   if (auto wrong = FunctionCache::check(spec.module, spec.function)) return *std::move(wrong);
-  auto found = call_and_wait("AsgiApp::load",
+  auto found = call_and_wait({"AsgiApp::load"},
                              [spec = std::move(spec)] { return find_application(spec); }, {});
   if (!found.ok()) return found.error();
   return AsgiApp(*std::move(found));
@@ -79,7 +80,9 @@ Result<AsgiResponse> AsgiApp::run(AsgiRequest request, std::optional<Duration> t
                      "AsgiApp::run() would stop this asyncio loop, and the application with "
                      "it: use run_async()"};
   }
-  return run_async(std::move(request), timeout).get();
+  future<AsgiResponse> response = run_async(std::move(request), timeout);
+  const WaitLabel label("AsgiApp::run", application_->name(), {});
+  return response.get();
 }
 
 AsgiConnection AsgiApp::open(Scope scope, const AsgiOptions& options) const {

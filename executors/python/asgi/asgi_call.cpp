@@ -70,7 +70,7 @@ bool AsgiCall::put(AsgiEvent event) {
 
 void AsgiCall::finish(End end) noexcept {
   if (!end.error) return;
-  const bool has_answer = !protocol().has_begun() && end.how != CoroutineEnd::cancelled;
+  const bool has_answer = !protocol().has_begun() && end.error->code == Errc::python_exception;
   const Ending ending = end.ending();
   if (has_answer) return task_.settle(ending, response_to(*std::move(end.error)));
   task_.settle(ending, *std::move(end.error));
