@@ -36,13 +36,13 @@ class Settled final : public Outcome<T> {
 Result<std::shared_ptr<AsgiApplication>> find_application(const CallSpec& spec) {
   const auto found = find_function(spec);
   if (!found.ok()) return found.error();
-  std::string name = spec.module + ":" + spec.function;
   if (PyCallable_Check(found->get()) == 0) {
-    return Error{.code = Errc::not_callable,
-                 .message = fmt::format("{} is no ASGI application: a '{}' cannot be called", name,
-                                        Py_TYPE(found->get())->tp_name)};
+    return Error{
+        .code = Errc::not_callable,
+        .message = fmt::format("{}:{} is no ASGI application: a '{}' cannot be called", spec.module,
+                               spec.function, Py_TYPE(found->get())->tp_name)};
   }
-  return std::make_shared<AsgiApplication>(std::move(name), Ref::borrow(found->get()));
+  return std::make_shared<AsgiApplication>(spec, Ref::borrow(found->get()));
 }
 
 }  // namespace
@@ -81,7 +81,8 @@ Result<AsgiResponse> AsgiApp::run(AsgiRequest request, std::optional<Duration> t
                      "it: use run_async()"};
   }
   future<AsgiResponse> response = run_async(std::move(request), timeout);
-  const WaitLabel label("AsgiApp::run", application_->name(), {});
+  const std::string name = application_->name();
+  const WaitLabel label("AsgiApp::run", name);
   return response.get();
 }
 

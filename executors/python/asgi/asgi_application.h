@@ -5,12 +5,17 @@
 
 #pragma once
 
+#include "executors/python/python.h"
+// Python.h first.
+
 #include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
 
 #include "executors/python/async/coroutine_task.h"
+#include "executors/python/calls/call_spec.h"
+#include "executors/python/error.h"
 #include "executors/python/values/ref.h"
 
 namespace unirun::python {
@@ -19,13 +24,15 @@ class AsgiLifespan;
 
 class AsgiApplication {
  public:
-  AsgiApplication(std::string name, Ref callable)
-      : name_(std::move(name)), callable_(std::move(callable)) {}
+  AsgiApplication(CallSpec name, Ref callable)
+      : spec_(std::move(name)), callable_(std::move(callable)) {}
   AsgiApplication(const AsgiApplication&) = delete;
   AsgiApplication& operator=(const AsgiApplication&) = delete;
 
-  [[nodiscard]] const std::string& name() const { return name_; }
-  [[nodiscard]] const Ref& callable() const { return callable_; }
+  [[nodiscard]] std::string name() const { return spec_.module + ":" + spec_.function; }
+  // What is to be called, in the interpreter of this thread; where it was found in another, which
+  // had a worker with one of its own, by its name. Thread: with the GIL.
+  [[nodiscard]] Result<Reference> callable();
   // All that it does happens on one loop, as its lifespan and its locks expect.
   [[nodiscard]] LoopHome& home() { return home_; }
 
@@ -53,10 +60,10 @@ class AsgiApplication {
   }
 
  private:
-  const std::string name_;
-  const Ref callable_;
+  const CallSpec spec_;
   LoopHome home_;
   mutable std::mutex mutex_;  // Guards the rest.
+  Ref callable_;
   Ref state_;
   std::shared_ptr<AsgiLifespan> lifespan_;
 };

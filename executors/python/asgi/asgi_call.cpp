@@ -42,7 +42,7 @@ future<AsgiResponse> AsgiCall::start(std::shared_ptr<AsgiApplication> applicatio
 }
 
 Reference AsgiCall::scope(const AsgiWords& words) {
-  const Ref state = application_->state();
+  const Ref state = application()->state();
   return scope_dict(words, request_.scope, state.get());
 }
 

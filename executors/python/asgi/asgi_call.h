@@ -24,8 +24,7 @@ class AsgiCall final : public AsgiExchange {
                                                   std::optional<Duration> timeout);
 
   AsgiCall(std::shared_ptr<AsgiApplication> application, AsgiRequest request)
-      : AsgiExchange(AsgiProtocol::Kind::http, application->callable()),
-        application_(std::move(application)),
+      : AsgiExchange(AsgiProtocol::Kind::http, std::move(application)),
         request_(std::move(request)) {}
 
   void fail(const Error& error) noexcept override;
@@ -38,7 +37,6 @@ class AsgiCall final : public AsgiExchange {
   [[nodiscard]] bool put(AsgiEvent event) override;
   void finish(End end) noexcept override;
 
-  const std::shared_ptr<AsgiApplication> application_;
   AsgiRequest request_;
   bool has_given_body_ = false;
   AsgiResponse response_;

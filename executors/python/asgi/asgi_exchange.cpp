@@ -48,7 +48,8 @@ Reference AsgiExchange::make_ends(const AsgiWords& words) {
 
 Result<Reference> AsgiExchange::call_application() noexcept {
   loop_ = AsyncLoop::current();
-  const Ref callable = std::exchange(callable_, {});
+  const auto callable = application_->callable();
+  if (!callable.ok()) return callable.error();
   const AsgiWords* const words = AsgiWords::current();
   const Reference told = words != nullptr ? scope(*words) : Reference();
   const Reference ends = told ? make_ends(*words) : Reference();
@@ -61,7 +62,7 @@ Result<Reference> AsgiExchange::call_application() noexcept {
   const std::array<PyObject*, 3> arguments{told.get(), PyTuple_GET_ITEM(ends.get(), 0),
                                            PyTuple_GET_ITEM(ends.get(), 1)};
   Reference called = Reference::steal(
-      PyObject_Vectorcall(callable.get(), arguments.data(), arguments.size(), nullptr));
+      PyObject_Vectorcall(callable->get(), arguments.data(), arguments.size(), nullptr));
   if (!called) return error_of_exception();
   return called;
 }

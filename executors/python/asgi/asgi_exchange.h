@@ -12,8 +12,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
+#include "executors/python/asgi/asgi_application.h"
 #include "executors/python/asgi/asgi_event.h"
 #include "executors/python/asgi/asgi_protocol.h"
 #include "executors/python/asgi/asgi_words.h"
@@ -26,8 +28,8 @@ namespace unirun::python {
 
 class AsgiExchange : public std::enable_shared_from_this<AsgiExchange> {
  public:
-  AsgiExchange(AsgiProtocol::Kind kind, Ref callable)
-      : protocol_(kind), callable_(std::move(callable)) {}
+  AsgiExchange(AsgiProtocol::Kind kind, std::shared_ptr<AsgiApplication> application)
+      : protocol_(kind), application_(std::move(application)) {}
   AsgiExchange(const AsgiExchange&) = delete;
   AsgiExchange& operator=(const AsgiExchange&) = delete;
   virtual ~AsgiExchange() = default;
@@ -65,6 +67,11 @@ class AsgiExchange : public std::enable_shared_from_this<AsgiExchange> {
   virtual void finish(End end) noexcept = 0;
 
   [[nodiscard]] const AsgiProtocol& protocol() const { return protocol_; }
+  // Null once it was taken.
+  [[nodiscard]] AsgiApplication* application() const { return application_.get(); }
+  [[nodiscard]] std::shared_ptr<AsgiApplication> take_application() {
+    return std::exchange(application_, nullptr);
+  }
   void wake_receivers() { wake(receivers_); }
 
  private:
@@ -84,8 +91,8 @@ class AsgiExchange : public std::enable_shared_from_this<AsgiExchange> {
   static void wake(Waiting& waiting);
 
   AsgiProtocol protocol_;
-  Ref callable_;               // Until it was called.
-  AsyncLoop* loop_ = nullptr;  // Since then.
+  std::shared_ptr<AsgiApplication> application_;
+  AsyncLoop* loop_ = nullptr;  // Since it was called.
   Waiting receivers_;
   Waiting senders_;
 };

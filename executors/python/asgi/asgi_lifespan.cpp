@@ -34,7 +34,7 @@ Error told(const AsgiEvent& event) {
 
 future<void> AsgiLifespan::start() {
   future<void> started = Promise::in(startup_);
-  auto* const task = new AsgiTask<void>(shared_from_this(), application_->home());
+  auto* const task = new AsgiTask<void>(shared_from_this(), application()->home());
   task_.set(Shared<Outcome<void>>(task));
   task->add_owner();
   Runtime::get().enqueue(Shared<TaskState>(task));
@@ -83,7 +83,7 @@ bool AsgiLifespan::wait_for_next(std::function<void()> go_on) {
 bool AsgiLifespan::put(AsgiEvent event) {
   switch (event.type) {
     case Type::lifespan_startup_complete:
-      application_->set_state(state_);
+      application()->set_state(state_);
       startup_.settle(Ending::executed, {});
       break;
     case Type::lifespan_startup_failed: startup_.settle(Ending::failed, told(event)); break;
@@ -117,7 +117,8 @@ void AsgiLifespan::finish(End end) noexcept {
     is_over_ = true;
     if (!outcome.ok()) error_ = outcome.error();
   }
-  if (const auto application = std::exchange(application_, nullptr)) application->set_state({});
+  // That holds this one, too.
+  if (const auto application = take_application()) application->set_state({});
   startup_.settle(end.ending(), outcome);
   shutdown_.settle(end.ending(), outcome);
   task_.settle(end.ending(), outcome);

@@ -22,8 +22,7 @@ namespace unirun::python {
 class AsgiLifespan final : public AsgiExchange {
  public:
   explicit AsgiLifespan(std::shared_ptr<AsgiApplication> application)
-      : AsgiExchange(AsgiProtocol::Kind::lifespan, application->callable()),
-        application_(std::move(application)) {}
+      : AsgiExchange(AsgiProtocol::Kind::lifespan, std::move(application)) {}
 
   // Both: once. Thread: any.
   [[nodiscard]] future<void> start();
@@ -38,7 +37,6 @@ class AsgiLifespan final : public AsgiExchange {
   [[nodiscard]] bool put(AsgiEvent event) override;
   void finish(End end) noexcept override;
 
-  std::shared_ptr<AsgiApplication> application_;  // Until it is over: that holds this one, too.
   Ref state_;
   bool has_begun_ = false;
   bool has_ended_ = false;

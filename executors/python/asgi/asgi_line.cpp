@@ -26,8 +26,7 @@ Error closed() {
 
 AsgiLine::AsgiLine(std::shared_ptr<AsgiApplication> application, Scope scope,
                    const AsgiOptions& options)
-    : AsgiExchange(kind_of(scope), application->callable()),
-      application_(std::move(application)),
+    : AsgiExchange(kind_of(scope), std::move(application)),
       scope_(std::move(scope)),
       grace_(options.grace),
       to_application_(std::make_shared<Events>(
@@ -108,7 +107,7 @@ void AsgiLine::cancel_application() {
 // ---- What the application does ----
 
 Reference AsgiLine::scope(const AsgiWords& words) {
-  const Ref state = application_->state();
+  const Ref state = application()->state();
   return scope_dict(words, scope_, state.get());
 }
 

@@ -55,7 +55,6 @@ class AsgiLine final : public AsgiExchange {
   void close(std::optional<Error> error);
   void cancel_application();
 
-  const std::shared_ptr<AsgiApplication> application_;
   const Scope scope_;
   const Duration grace_;
   const std::shared_ptr<Events> to_application_;

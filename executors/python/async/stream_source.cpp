@@ -103,7 +103,7 @@ class StreamPump final : public Outcome<void>, private CoroutineTask {
         stream_(std::move(stream)),
         source_(std::move(source)) {}
   // What the call gives, there.
-  StreamPump(std::shared_ptr<StreamState> stream, CallSpec call)
+  StreamPump(std::shared_ptr<ValueStream> stream, CallSpec call)
       : CoroutineTask(static_cast<TaskState&>(*this)),
         stream_(std::move(stream)),
         call_(std::move(call)) {}
