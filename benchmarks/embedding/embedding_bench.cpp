@@ -4,6 +4,7 @@
 //
 // usage: embedding_bench [rounds, default 9]
 
+#include "asgi_rounds.h"
 #include "floors.h"
 // Python.h first.
 
@@ -314,6 +315,19 @@ void measure_statistics() {
       nobody, nobody);
 }
 
+// ---- ASGI ----
+
+void measure_asgi() {
+  AsgiRounds rounds_of_64;
+  const auto per_second = [](auto work) {
+    return AsgiRounds::requests / microseconds_of(work) * 1e3;
+  };
+  compare(
+      "ASGI requests, 64 under way", "K/s",
+      [&] { return per_second([&] { rounds_of_64.ours(); }); },
+      [&] { return per_second([] { AsgiRounds::floor(); }); }, nobody);
+}
+
 // ---- The GIL ----
 
 void measure_gil() {
@@ -350,6 +364,7 @@ int main(int argc, char** argv) {
   measure_bursts();
   measure_batches();
   measure_statistics();
+  measure_asgi();
   measure_gil();
   static_cast<void>(PythonExecutor::shutdown());
   return 0;

@@ -11,22 +11,14 @@
 #include <Python.h>
 // Python.h first.
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <string_view>
-#include <utility>
 
+#include "http.h"
 #include "unirun/executors/python/python_executor.h"
-#include "unirun/framework/awaitables/descriptor_wait.h"
 #include "unirun/framework/clock.h"
-#include "unirun/framework/event_loop.h"
-#include "unirun/framework/task.h"
 
 using namespace unirun;
 using python::PythonExecutor;
@@ -34,16 +26,10 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::size_t longest_request = 16 << 10;
-
-std::string response(std::string_view status, std::string_view body) {
-  std::string text = "HTTP/1.1 ";
-  text.append(status).append("\r\ncontent-length: ").append(std::to_string(body.size()));
-  return text.append("\r\n\r\n").append(body);
-}
+using http::response;
 
 // What a handler that failed is called to the client; the traceback is for the log.
-std::string response_to(const python::Error& error) {
+http::Response response_to(const python::Error& error) {
   std::fprintf(stderr, "%s: %s\n%s", error.type.c_str(), error.message.c_str(),
                error.traceback.c_str());
   switch (error.code) {
@@ -55,96 +41,20 @@ std::string response_to(const python::Error& error) {
 }
 
 // "/name?query": handlers.name("query"). No coroutine, for gcc 12 takes no braces beside co_await.
-python::future<python::Value> call_handler(std::string_view target) {
-  const std::size_t mark = std::min(target.find('?'), target.size());
-  const std::string_view query = target.substr(std::min(mark + 1, target.size()));
-  return PythonExecutor::async_call("handlers", target.substr(1, mark - 1), {query}, {},
+python::future<python::Value> call_handler(const http::Request& request) {
+  return PythonExecutor::async_call("handlers", request.path().substr(1), {request.query()}, {},
                                     {.timeout = 10s});
 }
 
-Task<std::string> answer(std::string target) {
-  if (target == "/ping") co_return response("200 OK", "pong\n");
-  const python::Result<python::Value> said = co_await call_handler(target);
+Task<http::Response> answer(http::Request request) {
+  if (request.method != "GET") co_return response("405 Method Not Allowed", "only GET\n");
+  if (request.target == "/ping") co_return response("200 OK", "pong\n");
+  const python::Result<python::Value> said = co_await call_handler(request);
   if (!said.ok()) co_return response_to(said.error());
   const auto* const text = said->get_if<std::string>();
   co_return text != nullptr
       ? response("200 OK", *text)
       : response("500 Internal Server Error", "a handler answers with a string\n");
-}
-
-// One client: its requests, one after the other. Deletes itself once it is done.
-class Connection final : public TaskObserver {
- public:
-  static void begin(EventLoop& loop, int descriptor) {
-    auto* const connection = new Connection(loop, descriptor);
-    connection->task_.start(*connection);
-  }
-
- private:
-  Connection(EventLoop& loop, int descriptor)
-      : loop_(loop), descriptor_(descriptor), task_(serve()) {}
-  ~Connection() { ::close(descriptor_); }
-
-  std::coroutine_handle<> on_task_ended() noexcept override {
-    loop_.post([this] { delete this; });  // The task is still on the stack.
-    return std::noop_coroutine();
-  }
-
-  Task<> serve() {
-    while (co_await read_request()) {
-      const std::size_t begin = requests_.find(' ') + 1;
-      const std::size_t length = requests_.find(' ', begin) - begin;
-      const std::string target = requests_.substr(begin, length);
-      requests_.erase(0, requests_.find("\r\n\r\n") + 4);
-      if (!co_await write(co_await answer(target))) co_return;
-    }
-  }
-
-  // False: there is no more.
-  Task<bool> read_request() {
-    while (requests_.find("\r\n\r\n") == std::string::npos) {
-      if (requests_.size() > longest_request) co_return false;
-      co_await ready(loop_, descriptor_, Interest::readable);
-      char part[4096];
-      const ssize_t got = ::read(descriptor_, part, sizeof part);
-      if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) co_return false;
-      if (got > 0) requests_.append(part, static_cast<std::size_t>(got));
-    }
-    co_return requests_.starts_with("GET /");
-  }
-
-  Task<bool> write(std::string text) {
-    for (std::size_t done = 0; done < text.size();) {
-      const ssize_t put = ::send(descriptor_, text.data() + done, text.size() - done, MSG_NOSIGNAL);
-      if (put > 0) done += static_cast<std::size_t>(put);
-      if (put < 0 && errno != EAGAIN && errno != EINTR) co_return false;
-      if (put < 0) co_await ready(loop_, descriptor_, Interest::writable);
-    }
-    co_return true;
-  }
-
-  EventLoop& loop_;
-  const int descriptor_;
-  std::string requests_;
-  Task<> task_;
-};
-
-// A socket that listens on loopback, or -1; `port` 0 becomes the one that was given.
-int listen_on(in_port_t& port) {
-  const int descriptor = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  const int yes = 1;
-  ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  auto* const any = reinterpret_cast<sockaddr*>(&address);
-  socklen_t size = sizeof address;
-  if (::bind(descriptor, any, size) != 0 || ::listen(descriptor, 128) != 0 ||
-      ::getsockname(descriptor, any, &size) != 0)
-    return -1;
-  port = ntohs(address.sin_port);
-  return descriptor;
 }
 
 }  // namespace
@@ -163,21 +73,10 @@ int main(int count, char** arguments) {
   }
   const SystemClock clock;
   EventLoop loop(clock);
-  auto port = static_cast<in_port_t>(count > 2 ? std::atoi(arguments[2]) : 0);
-  const int listener = listen_on(port);
-  if (listener < 0) {
+  const auto port = static_cast<in_port_t>(count > 2 ? std::atoi(arguments[2]) : 0);
+  if (!http::serve(loop, port, answer)) {
     std::perror("server: no socket to listen on");
     return 1;
   }
-  const Watch clients = loop.watch(listener, Interest::readable, [&](Interest) {
-    if (const int client = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        client >= 0)
-      Connection::begin(loop, client);
-  });
-  const Watch terminated = loop.watch_signal(SIGTERM, [&] { loop.stop(); });
-  const Watch interrupted = loop.watch_signal(SIGINT, [&] { loop.stop(); });
-  std::printf("%u\n", port);
-  std::fflush(stdout);
-  loop.run();
   return PythonExecutor::shutdown() == 0 && PythonExecutor::finalize().ok() ? 0 : 1;
 }

@@ -21,6 +21,7 @@ if [ -x "$folder/build/embedder" ]; then
   embedding=$here/../../examples/embedding
   build_foreign "$embedding" examples
   python3 "$embedding/measure.py" "$folder/examples/server" 0.5
+  python3 "$embedding/visit.py" "$folder/examples/asgi_server"
   "$folder/examples/supervised" "$embedding/account.py" 1
 fi
 "$folder/prefix/bin/unirun" version
