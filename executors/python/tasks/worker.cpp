@@ -56,6 +56,7 @@ bool PythonWorker::join(Instant deadline) {
 }
 
 void PythonWorker::abandon() {
+  abandoned_.store(true);
   dismiss();
   if (thread_) thread_->detach();
 }
@@ -213,6 +214,8 @@ void PythonWorker::work() {
 }
 
 Shared<TaskState> PythonWorker::take() {
+  // The crew goes on without it, for another executor perhaps.
+  if (abandoned_.load(std::memory_order_relaxed)) return bound_.pop();
   if (searches_ || !bound_next_ || bound_.seems_empty()) {
     bound_next_ = true;
     if (Shared<TaskState> task = crew_.next(*this)) return task;

@@ -186,6 +186,7 @@ class PythonWorker {
   std::promise<unirun::Status> settled_down_;
   unirun::Status memory_;
   std::atomic<bool> dismissed_{false};
+  std::atomic<bool> abandoned_{false};
   // The thread's too, which is done with the worker before it says so: who has given the worker up
   // may drop it then.
   struct End {
