@@ -2,7 +2,7 @@
 // one writes in five minutes, in turns and in the same run: the median of the rounds. Prints one
 // JSON object a line: {"metric", "unit", "value", "floor", "rival"}; 0 where there is none.
 //
-// usage: embedding_bench [rounds, default 9]
+// usage: embedding_bench [rounds, default 9] [gil: only what is about it]
 
 #include "asgi_rounds.h"
 #include "floors.h"
@@ -351,6 +351,132 @@ void measure_gil() {
       });
 }
 
+// Python code that counts on this thread, Python's main one, until it is stopped.
+class Counting {
+ public:
+  Counting() : names_(python::Reference::steal(PyDict_New())) {
+    PyDict_SetItemString(names_.get(), "__builtins__", PyEval_GetBuiltins());
+    PyDict_SetItemString(names_.get(), "over", Py_False);
+  }
+  // Thousands of steps a second.
+  double run() {
+    const char* const code = "steps = 0\nwhile not over: steps += 1\n";
+    const double time = microseconds_of([&] {
+      python::Reference::steal(PyRun_String(code, Py_file_input, names_.get(), names_.get()));
+    });
+    return PyLong_AsDouble(PyDict_GetItemString(names_.get(), "steps")) / time * 1e3;
+  }
+  // Thread: another, with the GIL.
+  void stop() { PyDict_SetItemString(names_.get(), "over", Py_True); }
+
+ private:
+  python::Reference names_;
+};
+
+// While the main thread counts, another one does `work`; what that says, and how fast it counted.
+template <class Work>
+std::pair<double, double> beside_counting(Work work) {
+  const GILGuard guard;
+  Counting counting;
+  double said = 0;
+  std::thread other([&] {
+    said = work();
+    const GILGuard inner;
+    counting.stop();
+  });
+  const double speed = counting.run();
+  const GILRelease released;
+  other.join();
+  return {said, speed};
+}
+
+// A share of the times that so many take to come by the GIL, one each `pause`.
+template <class Attach>
+double attach_times(double share, std::chrono::microseconds pause, Attach attach) {
+  return median(times_of(200,
+                         [&] {
+                           std::this_thread::sleep_for(pause);
+                           return attach();
+                         }),
+                share);
+}
+
+double attach_by_guard() {
+  Instant attached;
+  const Instant begin = clock_of_all.now();
+  {
+    const GILGuard guard;
+    attached = clock_of_all.now();
+  }
+  return microseconds(attached - begin);
+}
+
+double attach_as_usual() {
+  const Instant begin = clock_of_all.now();
+  const PyGILState_STATE state = PyGILState_Ensure();
+  const Instant attached = clock_of_all.now();
+  PyGILState_Release(state);
+  return microseconds(attached - begin);
+}
+
+void measure_gil_of_main_thread() {
+  using std::chrono::microseconds;
+  for (const auto& [metric, share] :
+       {std::pair{"GIL, when the main thread computes, p50", 0.5}, {"the same, p99", 0.99}}) {
+    const auto times = [share = share](auto attach) {
+      return [=] {
+        return beside_counting([=] { return attach_times(share, microseconds(2'000), attach); })
+            .first;
+      };
+    };
+    compare(metric, "us", times(attach_by_guard), nobody, times(attach_as_usual));
+  }
+  const auto alone = [] {
+    return beside_counting([] {
+             std::this_thread::sleep_for(std::chrono::milliseconds(100));
+             return 0.0;
+           })
+        .second;
+  };
+  for (const auto& [metric, pause] : {std::pair{"counted meanwhile, 500 attach a second", 2'000},
+                                      {"the same, as many as can", 0}}) {
+    const auto speed = [pause = pause](auto attach) {
+      return [=] {
+        return beside_counting([=] { return attach_times(0.5, microseconds(pause), attach); })
+            .second;
+      };
+    };
+    compare(metric, "K/s", speed(attach_by_guard), alone, speed(attach_as_usual));
+  }
+}
+
+// A worker computes, and not the main thread: nobody can be asked.
+void measure_gil_of_worker() {
+  const auto times = [](auto attach) {
+    return [=] {
+      std::atomic<bool> over{false};
+      auto counting = PythonExecutor::submit([&] {
+        Counting steps;
+        std::thread stopper([&] {
+          while (!over.load()) over.wait(false);
+          const GILGuard guard;
+          steps.stop();
+        });
+        steps.run();
+        const GILRelease released;
+        stopper.join();
+      });
+      const double time = attach_times(0.5, std::chrono::microseconds(2'000), attach);
+      over.store(true);
+      over.notify_all();
+      static_cast<void>(counting.get());
+      return time;
+    };
+  };
+  compare("GIL, when a worker computes, p50", "us", times(attach_by_guard), nobody,
+          times(attach_as_usual));
+}
+
 }  // namespace
 }  // namespace unirun::bench
 
@@ -358,14 +484,18 @@ int main(int argc, char** argv) {
   using namespace unirun::bench;
   if (argc > 1) rounds = std::max(1, std::atoi(argv[1]));
   if (PythonExecutor::initialize({.num_workers = 1}) != 0) return 1;
-  measure_round_trips();
-  measure_dispatch();
-  measure_calls();
-  measure_bursts();
-  measure_batches();
-  measure_statistics();
-  measure_asgi();
+  if (argc < 3) {
+    measure_round_trips();
+    measure_dispatch();
+    measure_calls();
+    measure_bursts();
+    measure_batches();
+    measure_statistics();
+    measure_asgi();
+  }
   measure_gil();
+  measure_gil_of_main_thread();
+  measure_gil_of_worker();
   static_cast<void>(PythonExecutor::shutdown());
   return 0;
 }

@@ -11,6 +11,7 @@
 #include "executors/python/interpreter/graveyard.h"
 #include "executors/python/interpreter/interruption.h"
 #include "executors/python/interpreter/interruption_lock.h"
+#include "executors/python/interpreter/main_thread.h"
 #include "executors/python/interpreter/python_thread.h"
 #include "executors/python/values/exception_text.h"
 #include "framework/clock.h"
@@ -246,7 +247,7 @@ bool AsyncLoop::wait(int descriptor, Instant until) {
     static_cast<void>(::read(bell_, &rings, sizeof rings));
   }
   const Instant asked = SystemClock().now();
-  or_hang([state] { PyEval_RestoreThread(state); });
+  MainThread::take_gil(state);
   counts_.gil_wait.record(SystemClock().now() - asked);
   Graveyard::clear();
   return watched[1].revents != 0;

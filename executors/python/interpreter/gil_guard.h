@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include "executors/python/interpreter/main_thread.h"
 #include "executors/python/interpreter/python_thread.h"
 
 namespace unirun::python {
@@ -43,7 +44,7 @@ class GILRelease {
     if (PythonThread::attached_state() != nullptr) state_ = PyEval_SaveThread();
   }
   ~GILRelease() {
-    if (state_ != nullptr) or_hang([this] { PyEval_RestoreThread(state_); });
+    if (state_ != nullptr) MainThread::take_gil(state_);
   }
   GILRelease(const GILRelease&) = delete;
   GILRelease& operator=(const GILRelease&) = delete;

@@ -13,6 +13,7 @@
 
 #include "executors/python/callbacks/native_module.h"
 #include "executors/python/interpreter/graveyard.h"
+#include "executors/python/interpreter/main_thread.h"
 #include "executors/python/interpreter/python_thread.h"
 #include "executors/python/tasks/or_hang.h"
 #include "executors/python/values/exception_text.h"
@@ -95,6 +96,7 @@ PyObject* on_exit(PyObject* /*self*/, PyObject* /*unused*/) {
   exit_hook();
   PyThreadState* const state = PyEval_SaveThread();
   Gate::close_for_good(exit_patience);
+  MainThread::close();
   or_hang([state] { PyEval_RestoreThread(state); });
   Graveyard::close(0);
   finalized = true;
@@ -247,6 +249,7 @@ Result<void> Interpreter::finalize(Duration timeout) {
                      "a thread holds the GIL, or waits for it, in a GILGuard: Python cannot "
                      "be finalized under its feet"};
   }
+  MainThread::close();
   PyEval_RestoreThread(started->state);
   Graveyard::close(0);
   const int flushed = Py_FinalizeEx();

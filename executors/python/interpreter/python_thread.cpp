@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "executors/python/interpreter/graveyard.h"
+#include "executors/python/interpreter/main_thread.h"
 #include "framework/doorbell.h"
 
 namespace unirun::python {
@@ -31,6 +32,7 @@ Doorkeeper& doorkeeper() {
 void Gate::open() {
   doorkeeper().life.fetch_add(1, std::memory_order_relaxed);
   doorkeeper().open.store(true);
+  MainThread::open();
 }
 
 bool Gate::is_open() { return doorkeeper().open.load(std::memory_order_acquire); }
@@ -53,6 +55,7 @@ bool Gate::close_for_good(Duration timeout) {
 }
 
 void Gate::forget() {
+  MainThread::close();
   doorkeeper().open.store(false);
   new (&doorkeeper().mutex) std::mutex;  // Whoever held it is not here.
   doorkeeper().threads.clear();
@@ -86,7 +89,7 @@ PythonThread::PythonThread() {
 PythonThread::~PythonThread() {
   if (made_ != nullptr && Gate::enter(*this)) {
     if (life_ == doorkeeper().life.load(std::memory_order_relaxed)) {
-      or_hang([this] { PyEval_RestoreThread(made_); });
+      MainThread::take_gil(made_);
       PyThreadState_Clear(made_);
       PyThreadState_DeleteCurrent();
     }
@@ -123,7 +126,7 @@ PyThreadState* PythonThread::find_state() {
 bool PythonThread::attach() {
   if (!Gate::enter(*this)) return false;
   PyThreadState* const state = find_state();
-  or_hang([state] { PyEval_RestoreThread(state); });
+  MainThread::take_gil(state);
   Graveyard::clear();
   return true;
 }

@@ -8,7 +8,7 @@
 #include "executors/python/callbacks/native_function.h"
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/contexts/context_state.h"
-#include "executors/python/tasks/or_hang.h"
+#include "executors/python/interpreter/main_thread.h"
 #include "executors/thread/service_thread.h"
 
 namespace unirun::python {
@@ -33,7 +33,7 @@ void stand_in(PyThreadState* outer, const Chain& chain, const std::function<void
   NativeFrame::set_innermost(chain.frame);
   ContextState::set_current(chain.context);
   PyThreadState* const state = PyThreadState_New(outer->interp);
-  or_hang([state] { PyEval_RestoreThread(state); });
+  MainThread::take_gil(state);
   swap_contexts(outer, state);
   work();
   swap_contexts(outer, state);
@@ -49,7 +49,7 @@ bool run_on_stand_in(const std::function<void()>& work, std::size_t stack_bytes)
       "py-stand-in", [outer, chain = Chain{}, &work] { stand_in(outer, chain, work); },
       stack_bytes);
   if (thread.ok()) thread->join();
-  or_hang([outer] { PyEval_RestoreThread(outer); });
+  MainThread::take_gil(outer);
   return thread.ok();
 }
 

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "executors/python/interpreter/main_thread.h"
 #include "executors/python/state/program_state.h"
-#include "executors/python/tasks/or_hang.h"
 #include "executors/python/values/conversion.h"
 #include "executors/python/values/exception_text.h"
 
@@ -165,7 +165,7 @@ class Release {
 
   void take_back() {
     if (PyThreadState* const state = std::exchange(state_, nullptr); state != nullptr)
-      or_hang([state] { PyEval_RestoreThread(state); });
+      MainThread::take_gil(state);
   }
   void let_go_again(bool is_needed) { state_ = is_needed ? PyEval_SaveThread() : nullptr; }
 

@@ -5,6 +5,7 @@
 #include "executors/python/interpreter/graveyard.h"
 #include "executors/python/interpreter/interruption.h"
 #include "executors/python/interpreter/interruption_lock.h"
+#include "executors/python/interpreter/main_thread.h"
 #include "executors/python/interpreter/python_thread.h"
 #include "executors/python/interpreter/raise_in_thread.h"
 #include "executors/python/interpreter/stack_room.h"
@@ -241,7 +242,7 @@ void PythonWorker::breathe() {
 
 void PythonWorker::attach_again(PyThreadState* state) {
   const Instant asked = SystemClock().now();
-  or_hang([state] { PyEval_RestoreThread(state); });
+  MainThread::take_gil(state);
   counts_.gil_wait.record(SystemClock().now() - asked);
 }
 
