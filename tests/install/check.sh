@@ -23,6 +23,7 @@ if [ -x "$folder/build/embedder" ]; then
   python3 "$embedding/measure.py" "$folder/examples/server" 0.5
   python3 "$embedding/visit.py" "$folder/examples/asgi_server"
   "$folder/examples/supervised" "$embedding/account.py" 1
+  cmake --build "$folder/examples" --target heartbeat
 fi
 "$folder/prefix/bin/unirun" version
 echo "install: a program outside the tree builds and runs"

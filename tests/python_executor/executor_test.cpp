@@ -8,12 +8,15 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <barrier>
+#include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -28,6 +31,7 @@
 
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/python_executor.h"
+#include "executors/python/values/exception_text.h"
 #include "framework/clock.h"
 #include "framework/event_loop.h"
 #include "framework/run_task.h"
@@ -159,29 +163,108 @@ TEST_CASE("A01: workers that were given up end while the next executor starts") 
 
 // ---- E03 ----
 
-TEST_CASE("A03: guards and releases nest five deep on many fresh threads") {
+// A guard, a release, and so on, so deep; how often it held the GIL of the interpreter `id` within.
+int nest(int depth, std::int64_t id = 0) {
+  const GILGuard guard;
+  if (!guard.attached() || PyInterpreterState_GetID(PyInterpreterState_Get()) != id) return 0;
+  if (PyLong_AsLong(Reference::steal(PyLong_FromLong(depth)).get()) != depth) return 0;
+  const GILRelease released;
+  return 1 + (depth > 1 ? nest(depth - 1, id) : 0);
+}
+
+TEST_CASE("A03: guards and releases nest five deep, 10,000 times on 16 fresh threads") {
   const Running running;
   std::atomic<int> right{0};
-  const std::function<void(int)> nest = [&](int depth) {
-    const GILGuard guard;
-    if (!guard.attached() || PyLong_AsLong(Reference::steal(PyLong_FromLong(depth)).get()) != depth)
-      return;
-    const GILRelease released;
-    if (depth == 0) {
-      ++right;
-    } else {
-      nest(depth - 1);
-    }
-  };
   std::vector<std::thread> threads;
   for (int thread = 0; thread < 16; ++thread) {
     threads.emplace_back([&] {
-      for (int turn = 0; turn < 200; ++turn) nest(5);
+      for (int turn = 0; turn < 625; ++turn) right += nest(5);
     });
   }
   for (auto& thread : threads) thread.join();
-  CHECK(right == 16 * 200);
+  CHECK(right == 5 * 10'000);
 }
+
+TEST_CASE("A03: guards and releases nest five deep on a thread of Python's") {
+  const Running running;
+  const GILGuard guard;
+  static PyMethodDef definition{
+      "nest", [](PyObject*, PyObject*) { return PyLong_FromLong(nest(5)); }, METH_NOARGS, nullptr};
+  const Reference names = Reference::steal(PyDict_New());
+  PyDict_SetItemString(names.get(), "__builtins__", PyEval_GetBuiltins());
+  PyDict_SetItemString(names.get(), "nest",
+                       Reference::steal(PyCFunction_New(&definition, nullptr)).get());
+  const char* const code =
+      "import threading\n"
+      "held = []\n"
+      "def work():\n"
+      "    for _ in range(100): held.append(nest())\n"
+      "threads = [threading.Thread(target=work) for _ in range(4)]\n"
+      "for thread in threads: thread.start()\n"
+      "for thread in threads: thread.join()\n"
+      "assert held == [5] * 400, held\n";
+  const Reference done =
+      Reference::steal(PyRun_String(code, Py_file_input, names.get(), names.get()));
+  CHECK_MESSAGE(done, (done ? std::string() : error_of_exception().traceback));
+}
+
+TEST_CASE("A03: in a sub-interpreter guards are that one's, and a context's is the main one's") {
+  const Running running;
+  auto context = PythonExecutor::bind();
+  REQUIRE(context.ok());
+  const GILGuard guard;
+  const auto here = [] { return PyInterpreterState_GetID(PyInterpreterState_Get()); };
+  PyThreadState* const main = PyThreadState_Get();
+  PyThreadState* const sub = Py_NewInterpreter();
+  REQUIRE(sub != nullptr);
+  const std::int64_t id = here();
+  CHECK(id != 0);
+  CHECK(nest(5, id) == 5);
+  {
+    const GILGuard there(*context);
+    CHECK(there.attached());
+    CHECK(here() == context->interpreter_id());
+    CHECK(nest(5, context->interpreter_id()) == 5);
+    const GILGuard same(*context);
+    CHECK(same.attached());
+  }
+  CHECK(here() == id);
+  Py_EndInterpreter(sub);
+  PyThreadState_Swap(main);
+}
+
+TEST_CASE("A03: a guard of a context on a thread that Python does not know") {
+  const Running running;
+  auto context = PythonExecutor::bind();
+  REQUIRE(context.ok());
+  std::int64_t id = -1;
+  std::thread([&] {
+    const GILGuard guard(*context);
+    if (guard.attached()) id = PyInterpreterState_GetID(PyInterpreterState_Get());
+    const GILRelease released;
+    const GILGuard again(*context);
+    if (nest(5) != 5) id = -1;
+  }).join();
+  CHECK(id == context->interpreter_id());
+}
+
+#ifndef NDEBUG
+TEST_CASE("A03: a guard that ends before a later one is refused where assert() is") {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::fclose(stderr);
+    ::signal(SIGABRT, SIG_DFL);
+    auto first = std::make_unique<GILGuard>();
+    auto second = std::make_unique<GILRelease>();
+    first.reset();
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGABRT);
+}
+#endif
 
 TEST_CASE("A03: a guard within a task of a worker, and around a release there, is its own GIL") {
   const Running running;

@@ -1,15 +1,18 @@
 // GILGuard holds the GIL for a scope, GILRelease lets go of it for a scope. Both nest, in each
 // other and in themselves, on any thread: of C++, of Python, of a sub-interpreter.
 //
-// Thread: a guard belongs to the scope that made it. What waits for anything but the GIL lets go of
-// it first.
+// Thread: a guard belongs to the scope that made it, and ends before those that were there before
+// it, which assert() checks. What waits for anything but the GIL lets go of it first.
 
 #pragma once
 
+#include "executors/python/interpreter/guard_order.h"
 #include "executors/python/interpreter/main_thread.h"
 #include "executors/python/interpreter/python_thread.h"
 
 namespace unirun::python {
+
+class Context;
 
 class GILGuard {
  public:
@@ -22,8 +25,14 @@ class GILGuard {
       attached_ = entered_ = thread_.attach();
     }
   }
+  // Waits for the GIL of the context's interpreter, whichever one this thread holds, which it has
+  // again afterwards. It is no task of the context: others may run there, when the GIL is let go
+  // of. REQUIRES: valid().
+  explicit GILGuard(const Context& context);
   ~GILGuard() {
+    order_.end();
     if (entered_) thread_.leave();
+    if (outer_ != nullptr) MainThread::take_gil(outer_);
   }
   GILGuard(const GILGuard&) = delete;
   GILGuard& operator=(const GILGuard&) = delete;
@@ -32,7 +41,9 @@ class GILGuard {
   [[nodiscard]] bool attached() const noexcept { return attached_; }
 
  private:
+  const GuardOrder order_;
   PythonThread& thread_;
+  PyThreadState* outer_ = nullptr;  // Let go of meanwhile, being of another interpreter.
   bool attached_ = false;
   bool entered_ = false;
 };
@@ -41,16 +52,23 @@ class GILRelease {
  public:
   // Does nothing where this thread does not hold the GIL.
   GILRelease() {
-    if (PythonThread::attached_state() != nullptr) state_ = PyEval_SaveThread();
+    if (PythonThread::attached_state() == nullptr) return;
+    state_ = PyEval_SaveThread();
+    outer_home_ = PythonThread::current().settle_in(state_);
   }
   ~GILRelease() {
-    if (state_ != nullptr) MainThread::take_gil(state_);
+    order_.end();
+    if (state_ == nullptr) return;
+    PythonThread::current().settle_in(outer_home_);
+    MainThread::take_gil(state_);
   }
   GILRelease(const GILRelease&) = delete;
   GILRelease& operator=(const GILRelease&) = delete;
 
  private:
+  const GuardOrder order_;
   PyThreadState* state_ = nullptr;
+  PyThreadState* outer_home_ = nullptr;
 };
 
 }  // namespace unirun::python

@@ -36,6 +36,7 @@ void MainThread::open() {
   asked_at_.store(0);
   is_doubted_.store(false);
   waiting_.store(0);
+  turn_.store(0);
   static_cast<void>(Py_AddPendingCall(move_in, nullptr));  // Else the interval decides, as ever.
 #endif
 }

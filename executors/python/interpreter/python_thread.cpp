@@ -115,19 +115,34 @@ PyThreadState* PythonThread::attached_state() {
 PyThreadState* PythonThread::find_state() {
   if (home_ != nullptr) return home_;
   PyThreadState* const found = PyGILState_GetThisThreadState();
-  if (found != nullptr) return found;
+  return found != nullptr ? found : find_main_state();
+}
+
+PyThreadState* PythonThread::find_main_state() {
+  PyThreadState* const found = PyGILState_GetThisThreadState();
+  if (found != nullptr && found->interp == PyInterpreterState_Main()) return found;
   // Python forgets it where the thread has been in another interpreter since.
-  if (made_ != nullptr && life_ == doorkeeper().life.load(std::memory_order_relaxed)) return made_;
-  life_ = doorkeeper().life.load(std::memory_order_relaxed);
+  const std::size_t life = doorkeeper().life.load(std::memory_order_relaxed);
+  if (made_ != nullptr && life_ == life) return made_;
+  life_ = life;
   made_ = PyThreadState_New(PyInterpreterState_Main());
   return made_;
 }
 
-bool PythonThread::attach() {
-  if (!Gate::enter(*this)) return false;
-  PyThreadState* const state = find_state();
+void PythonThread::take_gil(PyThreadState* state) {
   MainThread::take_gil(state);
   Graveyard::clear();
+}
+
+bool PythonThread::attach() {
+  if (!Gate::enter(*this)) return false;
+  take_gil(find_state());
+  return true;
+}
+
+bool PythonThread::attach_to_main() {
+  if (!Gate::enter(*this)) return false;
+  take_gil(find_main_state());
   return true;
 }
 

@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <utility>
 
 #include "executors/python/tasks/or_hang.h"
 #include "framework/time.h"
@@ -36,11 +37,14 @@ class PythonThread {
   // interpreter that brought the thread along, else of the main one. False: there is no
   // interpreter, or it is ending. REQUIRES: not attached.
   [[nodiscard]] bool attach();
+  // The same, of the main interpreter whatever brought the thread along.
+  [[nodiscard]] bool attach_to_main();
   // Ends what attach() began. REQUIRES: attached.
   void leave();
 
-  // From now on it runs for the interpreter of this state of its own; null: for the main one again.
-  void settle_in(PyThreadState* home) { home_ = home; }
+  // From now on it runs for the interpreter of this state of its own; null: for whichever brings it
+  // along. Gives what was set before.
+  PyThreadState* settle_in(PyThreadState* home) { return std::exchange(home_, home); }
   // As leave(), when the interpreter has ended and nothing is attached any more.
   void leave_ended();
 
@@ -49,10 +53,12 @@ class PythonThread {
   PythonThread();
   ~PythonThread();
   [[nodiscard]] PyThreadState* find_state();
+  [[nodiscard]] PyThreadState* find_main_state();
+  void take_gil(PyThreadState* state);
 
   std::atomic<std::size_t> inside_{0};  // Attachments that have begun and not ended.
-  PyThreadState* home_ = nullptr;       // Of an interpreter with a GIL of its own.
-  PyThreadState* made_ = nullptr;       // By this, for the thread.
+  PyThreadState* home_ = nullptr;       // What it runs for.
+  PyThreadState* made_ = nullptr;       // By this, for the thread, in the main interpreter.
   std::size_t life_ = 0;                // Of the interpreter for which it was made.
 };
 
