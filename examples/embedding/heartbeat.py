@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""A Python program with unirun inside: its main thread computes, and an extension module of C++ (ticker.cpp) has a
-function called on another thread, on time.
+"""A Python program with unirun inside: its main thread computes, and C++ has a function called, on time.
+
+The C++ is an extension module, ticker.cpp, which calls the function on a thread of unirun's.
 
 usage: PYTHONPATH=FOLDER_OF_TICKER heartbeat.py [SECONDS]
 """

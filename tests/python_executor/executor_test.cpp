@@ -208,6 +208,7 @@ TEST_CASE("A03: guards and releases nest five deep on a thread of Python's") {
   CHECK_MESSAGE(done, (done ? std::string() : error_of_exception().traceback));
 }
 
+#if PY_VERSION_HEX >= 0x030c0000
 TEST_CASE("A03: in a sub-interpreter guards are that one's, and a context's is the main one's") {
   const Running running;
   auto context = PythonExecutor::bind();
@@ -232,6 +233,7 @@ TEST_CASE("A03: in a sub-interpreter guards are that one's, and a context's is t
   Py_EndInterpreter(sub);
   PyThreadState_Swap(main);
 }
+#endif
 
 TEST_CASE("A03: a guard of a context on a thread that Python does not know") {
   const Running running;

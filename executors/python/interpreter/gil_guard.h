@@ -1,5 +1,6 @@
 // GILGuard holds the GIL for a scope, GILRelease lets go of it for a scope. Both nest, in each
-// other and in themselves, on any thread: of C++, of Python, of a sub-interpreter.
+// other and in themselves, on any thread: of C++, of Python, and from Python 3.12 on, which can
+// say whose state a thread holds, of a sub-interpreter.
 //
 // Thread: a guard belongs to the scope that made it, and ends before those that were there before
 // it, which assert() checks. What waits for anything but the GIL lets go of it first.
