@@ -10,6 +10,7 @@ GILGuard::GILGuard(const Context& context) : thread_(PythonThread::current()) {
     attached_ = true;
     return;
   }
+  if (context.interpreter_id() != 0) return;
   if (held != nullptr) outer_ = PyEval_SaveThread();
   attached_ = entered_ = thread_.attach_to_main();
 }

@@ -27,8 +27,8 @@ class GILGuard {
     }
   }
   // Waits for the GIL of the context's interpreter, whichever one this thread holds, which it has
-  // again afterwards. It is no task of the context: others may run there, when the GIL is let go
-  // of. REQUIRES: valid().
+  // again afterwards; one with a GIL of its own is its worker's alone: not attached, submit() a
+  // task for the context. REQUIRES: valid().
   explicit GILGuard(const Context& context);
   ~GILGuard() {
     order_.end();
