@@ -132,6 +132,7 @@ PyObject* MainThread::on_signal(PyObject* /*self*/, PyObject* /*arguments*/) {
 
 // ---- The signal ----
 
+#ifdef UNIRUN_ASK_BY_SIGNAL
 namespace {
 
 Reference handler_of(int signal) {
@@ -141,6 +142,7 @@ Reference handler_of(int signal) {
 }
 
 }  // namespace
+#endif
 
 bool MainThread::is_handler_ours() {
 #ifdef UNIRUN_ASK_BY_SIGNAL
