@@ -6,7 +6,7 @@ PYTHON_BIN := .venv/bin/python
 export CCACHE_BASEDIR := $(CURDIR)
 export UNIRUN_BINARY := $(CURDIR)/build/dev/bin/unirun
 
-.PHONY: help setup program build demo test test-cpp test-python test-slow test-pythons contracts bench lint format docs sanitize nightly install-check wheel-check clean
+.PHONY: help setup program build demo test test-cpp test-python test-slow test-pythons contracts bench lint format docs sanitize nightly stress install-check wheel-check clean
 
 help:  ## Says what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,11 +64,16 @@ bench:  ## Measures against rivals, on this machine
 sanitize: setup  ## The C++ tests and the task pools under ASan with UBSan, and under TSan
 	@cmake --preset asan -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON_BIN) >/dev/null && cmake --build --preset asan && ctest --preset asan $(if $(ONLY),-R "$(ONLY)")
 	@cmake --preset tsan -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON_BIN) >/dev/null && cmake --build --preset tsan && ctest --preset tsan $(if $(ONLY),-R "$(ONLY)")
+	@TSAN_OPTIONS=suppressions=tests/tsan_suppressions.txt build/tsan/bin/python_stress --seconds 30
 	@$(if $(ONLY),true,scripts/stress_pools.sh)
 
-nightly: test-slow  ## 100,000 seeds of simulation, the slow faults, a million values to Python and back
+nightly: test-slow  ## 100,000 seeds of simulation, the slow faults, a million values to Python and back, a minute of stress
 	@build/dev/bin/simulation --seeds 100000 --steps 200
 	@build/dev/bin/python_test --no-skip --test-case="A29: nightly*"
+	@build/dev/bin/python_stress --seconds 60
+
+stress: build  ## Ten minutes of everything at once for Python from C++; SECONDS=60 for less
+	@build/dev/bin/python_stress --seconds $(or $(SECONDS),600)
 
 lint:  ## Formatters and linters, changing nothing
 	@UNIRUN_SETUP_LINT=1 scripts/setup.sh

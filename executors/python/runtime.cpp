@@ -139,6 +139,8 @@ Result<void> Runtime::start_workers() {
   rejected_ = cancelled_in_queue_ = timed_out_in_queue_ = 0;
   admission_.set_limit(config_.queue_size);
   admission_.open();
+  deadlines_.open();
+  interruptions_.open();
   Graveyard::call(call_for_graves);
   loops_.open({.size = config_.num_loops, .stack_bytes = config_.stack_bytes});
   std::optional<OwnInterpreterOptions> own;
@@ -349,7 +351,8 @@ bool Runtime::start_timer(const Shared<TaskState>& task, Duration timeout) {
     return true;
   }
   admission_.leave();
-  reject(*task, {.code = Errc::unsupported, .message = timer.error().message});
+  reject(*task, is_running() ? Error{.code = Errc::unsupported, .message = timer.error().message}
+                             : not_initialized());
   return false;
 }
 
@@ -589,6 +592,11 @@ bool Runtime::interrupt(TaskId id) {
 
 void Runtime::on_taken(TaskState& task) noexcept {
   if (task.is_admitted) admission_.leave();
+}
+
+void Runtime::ask_again(TaskState& task) noexcept {
+  task.add_owner();
+  interruptions_.ask_again(Shared<TaskState>(&task));
 }
 
 void Runtime::on_ended(TaskState& task) noexcept {

@@ -110,6 +110,7 @@ class Runtime final : private WorkerObserver {
 
   void on_taken(TaskState& task) noexcept override;
   void on_ended(TaskState& task) noexcept override;
+  void ask_again(TaskState& task) noexcept override;
 
   std::atomic<Phase> phase_{Phase::none};
   PythonExecutor::Config config_;

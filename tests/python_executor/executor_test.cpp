@@ -564,6 +564,62 @@ TEST_CASE(
   CHECK(PythonExecutor::get_stats().stuck == 0);
 }
 
+TEST_CASE("A18: Python's import machinery is not struck, which would leave a lock held for ever") {
+  const Running running({.num_workers = 2});
+  REQUIRE(PythonExecutor::submit([] {
+            return execute(
+                "import os, sys, tempfile, threading\n"
+                "sys.gate, sys.begun = threading.Event(), threading.Event()\n"
+                "sys.folder = tempfile.TemporaryDirectory()\n"
+                "with open(sys.folder.name + '/imported_slowly.py', 'w') as module:\n"
+                "    module.write('import sys; sys.begun.set(); sys.gate.wait()')\n"
+                "sys.path.insert(0, sys.folder.name)\n");
+          })
+              .get()
+              .ok());
+  auto first = PythonExecutor::submit([] { return execute("import imported_slowly"); });
+  auto second = PythonExecutor::submit([] {
+    return execute(
+        "import sys, traceback\n"
+        "sys.begun.wait()\n"
+        "sys.waiting, sys.struck_in = sys._getframe(), None\n"
+        "import threading; sys.second = threading.get_ident()\n"
+        "try:\n"
+        "    import imported_slowly\n"
+        "    while True: pass\n"
+        "except BaseException as struck:\n"
+        "    *_, (frame, _) = traceback.walk_tb(struck.__traceback__)\n"
+        "    sys.struck_in = frame.f_code.co_filename\n"
+        "    raise\n");
+  });
+  // Until the second waits for the first to have imported it.
+  const auto waits = [] {
+    const Reference frame = Reference::steal(
+        evaluate("'importlib' in __import__('sys')._current_frames().get("
+                 "getattr(__import__('sys'), 'second', 0), __import__('sys')._getframe())"
+                 ".f_code.co_filename"));
+    return frame && PyObject_IsTrue(frame.get()) == 1;
+  };
+  for (bool found = false; !found;) {
+    {
+      const GILGuard guard;
+      found = waits();
+    }
+    std::this_thread::yield();
+  }
+  CHECK(PythonExecutor::interrupt(second.id()));
+  {
+    const GILGuard guard;
+    REQUIRE(Reference::steal(execute("import sys; sys.gate.set()")));
+  }
+  CHECK(code_of(first) == Errc::ok);
+  CHECK(code_of(second) == Errc::interrupted);
+  const GILGuard guard;
+  CHECK(PyObject_IsTrue(
+            Reference::steal(evaluate("__import__('sys').struck_in == '<string>'")).get()) == 1);
+  CHECK(Reference::steal(execute("import sys; sys.folder.cleanup()")));
+}
+
 TEST_CASE("A18: interruptions at any moment strike their own task or nobody") {
   const Running running({.num_workers = 2});
   for (int turn = 0; turn < 2000; ++turn) {

@@ -131,6 +131,7 @@ void AsyncLoop::cancel_all() {
 bool AsyncLoop::interrupt(const TaskState& task) {
   const InterruptionLock lock(interruption_mutex_);
   if (running_.load(std::memory_order_relaxed) != &task) return false;
+  if (is_importing(python_id_)) return false;  // Whoever asks does so again.
   if (!interrupt_thread(python_id_)) return false;
   if (!interrupted_) counts_.interrupted.add(1);
   interrupted_ = true;

@@ -10,8 +10,8 @@
 
 namespace unirun::python {
 
-// Adds attach(), shutdown(), is_initialized(), submit(), stats() and waiting() to the module. False: an
-// exception is set.
+// Adds attach(), shutdown(), is_initialized(), submit(), stats() and waiting() to the module.
+// False: an exception is set.
 [[nodiscard]] bool add_host_functions(PyObject* module);
 
 }  // namespace unirun::python

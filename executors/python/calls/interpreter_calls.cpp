@@ -18,6 +18,8 @@ class NoObserver final : public WorkerObserver {
   }
   void on_taken(TaskState& /*task*/) noexcept override {}
   void on_ended(TaskState& /*task*/) noexcept override {}
+  void ask_again(TaskState& /*task*/) noexcept override {
+  }  // Interruptions does, of its own accord.
 };
 
 }  // namespace

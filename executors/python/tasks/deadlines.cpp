@@ -12,6 +12,7 @@ unirun::Result<TimerId> Deadlines::start(Instant deadline, std::function<void()>
   bool is_first = false;
   {
     const std::lock_guard lock(mutex_);
+    if (!is_open_) return unirun::Error{.message = "the executor has been shut down"};
     if (!thread_) {
       auto thread = ServiceThread::start("py-deadlines", [this] { run(); });
       if (!thread.ok()) return thread.error();
@@ -32,6 +33,7 @@ void Deadlines::cancel(TimerId timer) {
 void Deadlines::stop() {
   {
     const std::lock_guard lock(mutex_);
+    is_open_ = false;
     if (!thread_) return;
     ending_ = true;
   }
@@ -45,6 +47,11 @@ void Deadlines::stop() {
   ending_ = false;
   has_ended_ = false;
   awake_at_ = Instant::max();
+}
+
+void Deadlines::open() {
+  const std::lock_guard lock(mutex_);
+  is_open_ = true;
 }
 
 bool Deadlines::run_due() {

@@ -24,21 +24,24 @@ class Deadlines {
   ~Deadlines() { stop(); }
 
   // Calls `on_due`, which must not throw, at `deadline` or soon after. Errors: no thread can be
-  // had.
+  // had; stopped.
   [[nodiscard]] unirun::Result<TimerId> start(Instant deadline, std::function<void()> on_due);
   // It may be running just now; afterwards it does not begin.
   void cancel(TimerId timer);
-  // Ends the thread; what has not come due is dropped.
+  // Ends the thread; what has not come due is dropped. From then on start() is refused, until
+  // open(): who comes late finds nobody who would end the thread again.
   void stop();
+  void open();
 
  private:
   void run();
   [[nodiscard]] bool run_due();
 
-  std::mutex mutex_;  // Guards the next four. No function is called within.
+  std::mutex mutex_;  // Guards the next five. No function is called within.
   TimerQueue queue_;
   std::optional<ServiceThread> thread_;
   Instant awake_at_ = Instant::max();  // When the thread looks by itself.
+  bool is_open_ = true;
   bool ending_ = false;
   Doorbell bell_;
   Doorbell ended_;

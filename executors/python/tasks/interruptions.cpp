@@ -11,14 +11,20 @@ namespace unirun::python {
 namespace {
 
 constexpr Duration ask_again_after = std::chrono::milliseconds(50);
+constexpr Duration not_now_but_after = std::chrono::milliseconds(2);
 
 }  // namespace
 
-void Interruptions::ask_once(Shared<TaskState> task) {
-  static_cast<void>(deadlines_.start(SystemClock().now(), [this, task = std::move(task)] {
+void Interruptions::ask_once(Shared<TaskState> task, Duration wait) {
+  const Instant when = SystemClock().now() + wait;
+  static_cast<void>(deadlines_.start(when, [this, task = std::move(task)] {
     const GILGuard guard;
     if (guard.attached()) static_cast<void>(pool_.interrupt(*task));
   }));
+}
+
+void Interruptions::ask_again(Shared<TaskState> task) {
+  ask_once(std::move(task), not_now_but_after);
 }
 
 void Interruptions::look_later(std::function<void()> look) {

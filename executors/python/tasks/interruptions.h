@@ -24,18 +24,22 @@ class Interruptions {
 
   // Until the task, which somebody else has claimed, is over.
   void begin(Shared<TaskState> task) { ask_soon(std::move(task), 0); }
-  void ask_once(Shared<TaskState> task);
+  void ask_once(Shared<TaskState> task) { ask_once(std::move(task), Duration::zero()); }
+  // The same a moment later: it could not be asked just now.
+  void ask_again(Shared<TaskState> task);
   // Calls `look` in the time that code has between one interruption and the next.
   void look_later(std::function<void()> look);
 
   // Has its thread attach to the main interpreter, which drops what lies in its graveyard.
   void come_by();
 
+  void open() { deadlines_.open(); }
   void stop() { deadlines_.stop(); }
   // In a child of fork().
   void forget();
 
  private:
+  void ask_once(Shared<TaskState> task, Duration wait);
   void ask_soon(Shared<TaskState> task, int asked);
   void ask(const Shared<TaskState>& task, int asked);
 

@@ -89,6 +89,10 @@ bool PythonWorker::strike(const TaskState& task) {
   const InterruptionLock lock(interruption_mutex_);
   if (running_.load(std::memory_order_relaxed) != &task) return false;
   if (is_shielded()) return deferred_ = true;
+  if (is_importing(python_id_)) {
+    observer_.ask_again(*running_.load(std::memory_order_relaxed));
+    return true;
+  }
   if (!interrupt_thread(python_id_)) return false;
   if (!interrupted_) counts_.interrupted.add(1);
   interrupted_ = true;

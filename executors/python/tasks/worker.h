@@ -37,6 +37,8 @@ class WorkerObserver {
   // One that was queued runs now, or was found to have been ended before.
   virtual void on_taken(TaskState& task) noexcept = 0;
   virtual void on_ended(TaskState& task) noexcept = 0;
+  // One that runs cannot be interrupted at this moment. With the GIL.
+  virtual void ask_again(TaskState& task) noexcept = 0;
 
  protected:
   ~WorkerObserver() = default;
