@@ -17,6 +17,7 @@
 #include <barrier>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -115,6 +116,25 @@ TEST_CASE("A01: a shutdown gives up who is stuck in C, says so, and leaves no fu
   REQUIRE(stuck.is_ready());
   CHECK(code_of(stuck) == Errc::stuck);
   gate.let_go();
+}
+
+TEST_CASE("A01: another python3 that comes first on PATH does not lend its modules") {
+  std::string other = (std::filesystem::temp_directory_path() / "unirun-prefix-XXXXXX").string();
+  REQUIRE(::mkdtemp(other.data()) != nullptr);
+  const std::string modules =
+      fmt::format("{}/lib/python{}.{}", other, PY_MAJOR_VERSION, PY_MINOR_VERSION);
+  std::filesystem::create_directories(other + "/bin");
+  std::filesystem::create_directories(modules + "/lib-dynload");
+  std::ofstream(modules + "/os.py") << "raise ImportError('not the right one')\n";
+  std::ofstream(other + "/bin/python3") << "#!/bin/sh\n";
+  std::filesystem::permissions(other + "/bin/python3", std::filesystem::perms::owner_all);
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
+  // In a process of its own, where Python has not begun.
+  const std::string command =
+      fmt::format("PATH='{}/bin':\"$PATH\" '{}' --test-case='A01: a second start*' >/dev/null 2>&1",
+                  other, program);
+  CHECK(std::system(command.c_str()) == 0);
+  std::filesystem::remove_all(other);
 }
 
 TEST_CASE("A01: a second start is refused and harms nothing") {

@@ -3,19 +3,20 @@
 #include "executors/python/python.h"
 // Python.h first.
 
+#include <dlfcn.h>
 #include <fmt/format.h>
 #include <pthread.h>
 
 #include <atomic>
-#include "executors/python/interpreter/gil_guard.h"
-#include "executors/python/values/conversion.h"
-#include "executors/python/values/exception_text.h"
+#include <filesystem>
 
 #include "executors/python/callbacks/native_module.h"
+#include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
 #include "executors/python/interpreter/main_thread.h"
 #include "executors/python/interpreter/python_thread.h"
 #include "executors/python/tasks/or_hang.h"
+#include "executors/python/values/conversion.h"
 #include "executors/python/values/exception_text.h"
 
 namespace unirun::python {
@@ -25,6 +26,12 @@ struct Started {
   PyThreadState* state = nullptr;  // Of the thread that started it.
   pthread_t thread{};
 };
+
+#ifdef Py_GIL_DISABLED
+constexpr const char* free_threaded_suffix = "t";
+#else
+constexpr const char* free_threaded_suffix = "";
+#endif
 
 // How long those who are inside have to leave, when a host ends.
 constexpr Duration exit_patience = std::chrono::milliseconds(100);
@@ -41,6 +48,24 @@ Error error_of(const PyStatus& status) {
                .message = fmt::format("Python does not start: {}: {}", where, what)};
 }
 
+// Where the modules of this libpython lie; empty: not beside it. Left to itself Python looks beside
+// the first python3 on PATH, which may be of another build.
+std::string home_of_library() {
+  namespace fs = std::filesystem;
+  Dl_info library{};
+  void* const symbol = ::dlsym(RTLD_DEFAULT, "Py_InitializeFromConfig");
+  if (symbol == nullptr || ::dladdr(symbol, &library) == 0) return {};
+  const fs::path landmark = fmt::format("lib/python{}.{}{}/os.py", PY_MAJOR_VERSION,
+                                        PY_MINOR_VERSION, free_threaded_suffix);
+  std::error_code ignored;
+  fs::path folder = fs::canonical(library.dli_fname, ignored);
+  while (folder.has_relative_path()) {
+    folder = folder.parent_path();
+    if (fs::exists(folder / landmark, ignored)) return folder.string();
+  }
+  return {};
+}
+
 // Owns a PyConfig.
 class Configuration {
  public:
@@ -54,7 +79,14 @@ class Configuration {
   Configuration(const Configuration&) = delete;
   Configuration& operator=(const Configuration&) = delete;
 
-  [[nodiscard]] PyStatus initialize() { return Py_InitializeFromConfig(&config_); }
+  [[nodiscard]] PyStatus initialize() {
+    // Who does not want it isolated wants PYTHONHOME and PATH to be heard.
+    if (const std::string home = home_of_library(); config_.isolated != 0 && !home.empty()) {
+      const PyStatus set = PyConfig_SetBytesString(&config_, &config_.home, home.c_str());
+      if (PyStatus_Exception(set) != 0) return set;
+    }
+    return Py_InitializeFromConfig(&config_);
+  }
 
  private:
   PyConfig config_{};
