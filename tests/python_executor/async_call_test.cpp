@@ -62,6 +62,12 @@ async def compute():
 async def in_a_thread(): return await asyncio.to_thread(threading.get_native_id)
 async def see_trace(): return trace.get()
 def see_trace_too(): return trace.get()
+def see_trace_through(name):
+    import unirun
+    def ask():
+        trace.set("abc")
+        return unirun.call(name)
+    return contextvars.copy_context().run(ask)
 class Adder:
     async def __call__(self, a, b): return a + b
     @staticmethod
@@ -239,6 +245,26 @@ TEST_CASE("A08: a coroutine sees the context variables of the Python code that c
   CHECK_MESSAGE(done.ok(), text_of(done));
   CHECK(*call("see_trace") == Value("none"));
   CHECK(*call("see_trace_too") == Value("none"));
+}
+
+TEST_CASE("A08: context variables go along through a C++ function, on its caller and on a loop") {
+  const Scene running(scene);
+  const auto ask = [] { return PythonExecutor::async_call("scene", "see_trace"); };
+  SystemClock clock;
+  EventLoop loop(clock);
+  std::thread serving([&] { loop.run(); });
+  {
+    const auto here = PythonExecutor::register_function("trace_here", ask);
+    const auto there =
+        PythonExecutor::register_function("trace_there", ask, {.thread = On::loop, .loop = &loop});
+    REQUIRE(here.ok());
+    REQUIRE(there.ok());
+    CHECK(*call("see_trace_through", {"trace_here"}) == Value("abc"));
+    CHECK(*call("see_trace_through", {"trace_there"}) == Value("abc"));
+    CHECK(*call("see_trace") == Value("none"));
+  }
+  loop.stop();
+  serving.join();
 }
 
 TEST_CASE("A08: a cancelled future is settled at once, and the coroutine's finally runs") {

@@ -1,5 +1,6 @@
 #include "executors/python/async/async_call.h"
 
+#include "executors/python/callbacks/caller_variables.h"
 #include "executors/python/calls/invocation.h"
 #include "executors/python/interpreter/python_thread.h"
 #include "executors/python/runtime.h"
@@ -53,7 +54,7 @@ AsyncCall::AsyncCall(CallSpec call, Ref context)
       context_(std::move(context)) {}
 
 Ref AsyncCall::context_of_caller() {
-  if (PythonThread::attached_state() == nullptr) return {};
+  if (PythonThread::attached_state() == nullptr) return CallerVariables::of_function();
   return Ref::steal(PyContext_CopyCurrent());
 }
 

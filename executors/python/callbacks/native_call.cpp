@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "executors/python/async/asyncio_mailbox.h"
+#include "executors/python/callbacks/caller_variables.h"
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/tasks/task_calls.h"
@@ -71,10 +72,14 @@ PyObject* to_object(const Result<Value>& answer) {
 // A call that is on its way to a loop, or that somebody awaits.
 class NativeCall final : public Outcome<Value> {
  public:
+  // With the GIL.
   NativeCall(std::shared_ptr<NativeFunction> function, CppArguments arguments)
-      : function_(std::move(function)), arguments_(std::move(arguments)) {}
+      : function_(std::move(function)),
+        arguments_(std::move(arguments)),
+        variables_(CallerVariables::of_python()) {}
 
   void run() noexcept override {
+    const CallerVariables variables(std::exchange(variables_, {}));
     const std::shared_ptr<NativeFunction> function = std::move(function_);
     try {
       const NativeFrame frame(*function);
@@ -109,6 +114,7 @@ class NativeCall final : public Outcome<Value> {
  private:
   std::shared_ptr<NativeFunction> function_;
   CppArguments arguments_;
+  Ref variables_;
   std::exception_ptr thrown_;
 };
 
@@ -162,6 +168,7 @@ std::optional<Answer> call_here(NativeFunction& function, CppArguments arguments
     const CallDepth deeper(CallDepth::current() + 1);
     if (!function.options().release_gil)
       return function.call(std::move(arguments.args), std::move(arguments.kwargs));
+    const CallerVariables variables(CallerVariables::of_python());
     const GILRelease released;
     return function.call(std::move(arguments.args), std::move(arguments.kwargs));
   } catch (...) {
