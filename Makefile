@@ -42,7 +42,7 @@ test-python:
 test-slow: build  ## Faults and storms against the real program that take their time
 	@$(PYTHON_BIN) -m pytest -m slow
 
-test-pythons: setup  ## The Python tests on the other interpreters of this machine
+test-pythons: setup  ## The Python tests, and those of Python from C++, on the other interpreters of this machine
 	@scripts/test_pythons.sh $(PYTHONS)
 
 contracts: build  ## CPython's own suites on every interpreter and side; writes docs/contracts.md

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The Python tests on other interpreters: each gets a venv and a build of unirun._core of its own in build/pythons/.
+# The Python tests on other interpreters: each gets a venv and a build of unirun._core of its own in build/pythons/. Where one
+# has a shared libpython, also the C++ tests of running Python from C++. A part alone: ONLY=python or ONLY=cpp.
 #
 #   scripts/test_pythons.sh [INTERPRETER ...]     without any: pyenv's from 3.12 on
 set -euo pipefail
@@ -12,8 +13,23 @@ if [ ${#interpreters[@]} -eq 0 ]; then
 fi
 [ ${#interpreters[@]} -gt 0 ] || echo "test_pythons: SKIPPED, there is no other interpreter here; name some"
 
+# embed INTERPRETER: a program that starts this Python.
+embed() {
+  local build
+  if [ "$("$1" -c 'import sysconfig; print(sysconfig.get_config_var("Py_ENABLE_SHARED"))')" != 1 ]; then
+    echo "test_pythons: SKIPPED, $("$1" -V) has no shared libpython for a C++ program to start"
+    return
+  fi
+  build=build/pythons/$("$1" -c 'import sys; print("%d.%d%s" % (*sys.version_info[:2], sys.abiflags))')/embedding
+  CCACHE_BASEDIR=$PWD cmake --preset dev -B "$build" -DUNIRUN_BUILD_PYTHON=OFF -DPython_EXECUTABLE="$1" >/dev/null
+  CCACHE_BASEDIR=$PWD cmake --build "$build" --target executors/python/all
+  ctest --test-dir "$build/executors/python" -j 2 --output-on-failure --progress
+}
+
 for python in "${interpreters[@]}"; do
   echo "test_pythons: $("$python" -V)"
+  [ "${ONLY:-cpp}" = cpp ] && embed "$python"
+  [ "${ONLY:-python}" = python ] || continue
   home=$(scripts/build_for_python.sh "$python")
   ln -sf "$home/build/bin/unirun" "$home/venv/bin/unirun"
   UNIRUN_BINARY=$home/build/bin/unirun "$home/venv/bin/python" -m pytest -q -m "not slow" tests/python tests/pools
