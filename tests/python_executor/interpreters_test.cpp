@@ -100,7 +100,7 @@ def wrong_counters(prefix, n, expected):
     from unirun import state
     return sum(state.counter(prefix + str(i)).value != expected for i in range(n))
 )";
-    std::ofstream(folder_ + "/refuser.py") << "import _tracemalloc, os\npid = os.getpid\n";
+    std::ofstream(folder_ + "/refuser.py") << "import faulthandler, os\npid = os.getpid\n";
     std::ofstream(folder_ + "/crasher.py") << R"(
 import os
 try:
@@ -321,7 +321,7 @@ TEST_CASE("E15: calls of a module that refuses interpreters run in processes, an
   CHECK(report.mode == ExecutionMode::subinterp);
   REQUIRE(report.refused_modules.size() == 1);
   CHECK(report.refused_modules[0].module == "refuser");
-  CHECK(report.refused_modules[0].why.find("_tracemalloc") != std::string::npos);
+  CHECK(report.refused_modules[0].why.find("faulthandler") != std::string::npos);
 }
 
 TEST_CASE("E15: a module that is nowhere fails its call, and is no refusal") {
@@ -336,13 +336,13 @@ TEST_CASE("E15: a module that is nowhere fails its call, and is no refusal") {
 
 TEST_CASE("E15: a preloaded module that refuses has workers and calls do without interpreters") {
   auto config = own_workers();
-  config.preload = {"_tracemalloc", "json"};
+  config.preload = {"faulthandler", "json"};
   const InWorkshop here(config);
   const ModeReport report = PythonExecutor::execution_mode();
   CHECK(report.mode == ExecutionMode::multi_executor);
   REQUIRE(report.refused_modules.size() == 1);
-  CHECK(report.refused_modules[0].module == "_tracemalloc");
-  CHECK(report.reason.find("_tracemalloc") != std::string::npos);
+  CHECK(report.refused_modules[0].module == "faulthandler");
+  CHECK(report.reason.find("faulthandler") != std::string::npos);
   CHECK(*PythonExecutor::submit(interpreter_here).get() == 0);
   CHECK(*outcomes_of({call("pid")}, {})[0] != Value(::getpid()));
 }
