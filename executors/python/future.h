@@ -152,13 +152,15 @@ class [[nodiscard]] future {
 
   // True once the outcome is there, false after `timeout`. On a worker both let go of the GIL and
   // serve what is submitted to this context meanwhile; elsewhere a GIL that is held is let go of.
+  // On the thread of a loop of asyncio's, inside a coroutine, neither waits: false at once.
   [[nodiscard]] bool wait_for(Duration timeout) const {
     return wait_until_settled(*state(), deadline_after(timeout));
   }
 
   // Waits and takes the outcome, once. A PyObject* is borrowed from this future and lives as long.
+  // Errors: the outcome's; unsupported, inside a coroutine, before it is ready: nothing is taken.
   [[nodiscard]] Result<T> get() {
-    static_cast<void>(wait_until_settled(*state(), Instant::max()));
+    if (!wait_until_settled(*state(), Instant::max())) return *refuse_in_coroutine("get");
     return take();
   }
 

@@ -363,11 +363,12 @@ bool Runtime::push(Shared<TaskState>& task, ContextId id) {
     if (context != nullptr && context->push(task.get()))
       return static_cast<void>(task.release()), true;
     error = refusal(id);
-  } else if (task->coroutine == nullptr) {
+  } else if (task->coroutine == nullptr || task->coroutine->begins_on_worker()) {
     if (pool_.crew().push(task.get())) return static_cast<void>(task.release()), true;
     error = not_initialized();
   } else {
-    const auto pushed = loops_.push(task.get());
+    // The loops still take what workers pass on to them once it has begun to end.
+    const auto pushed = is_running() ? loops_.push(task.get()) : not_initialized();
     if (pushed.ok()) return static_cast<void>(task.release()), true;
     error = pushed.error();
   }
@@ -468,9 +469,19 @@ void Runtime::enqueue(Shared<TaskState> task, std::int64_t interpreter_id) {
 
 void Runtime::pass_to_workers(Shared<TaskState> task) {
   if (pool_.crew().push(task.get())) return static_cast<void>(task.release());
-  if (!task->claim_before_start(Ending::cancelled)) return;
-  end_queued(*task, Ending::cancelled);
-  task->fail({.code = Errc::cancelled, .message = "the executor was shut down before it began"});
+  end_passed(*task);
+}
+
+void Runtime::pass_to_loops(Shared<TaskState> task) {
+  if (loops_.push(task.get()).ok()) return static_cast<void>(task.release());
+  end_passed(*task);
+}
+
+// What nobody takes any more.
+void Runtime::end_passed(TaskState& task) {
+  if (!task.claim_before_start(Ending::cancelled)) return;
+  end_queued(task, Ending::cancelled);
+  task.fail({.code = Errc::cancelled, .message = "the executor was shut down before it began"});
 }
 
 // ---- Contexts ----
@@ -652,11 +663,11 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
   if (!phase_.compare_exchange_strong(running, Phase::stopping)) return not_initialized();
   const GILRelease released;
   pool_.crew().dismiss();
-  loops_.refuse();
   admission_.close();
   const Instant drain_until = deadline_after(options.drain);
   parallel_.close(drain_until);
   const bool drained = wait_until_idle(drain_until);
+  loops_.refuse();
   end_what_waits();
   Instant last = Instant::max();
   if (!drained && options.interrupt) last = deadline_after(options.grace);

@@ -58,6 +58,8 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] bool has_own_interpreters() const { return own_interpreters_; }
   // One that turned out to be no coroutine.
   void pass_to_workers(Shared<TaskState> task);
+  // One that turned out to be one.
+  void pass_to_loops(Shared<TaskState> task);
   // Has its code end, and settles it when that has; at once where it has not begun.
   void ask_to_end(TaskState* task);
   // Calls `function`, which must not throw nor wait, unless it is cancelled or the executor shut
@@ -100,6 +102,7 @@ class Runtime final : private WorkerObserver {
   void reject(TaskState& task, Error error);
   void time_out(TaskState& task, Duration timeout);
   void end_queued(TaskState& task, Ending ending);
+  void end_passed(TaskState& task);
   void end_coroutine(AsyncLoop& loop, Shared<TaskState> task, int asked);
   void end_running(Shared<TaskState> task);
   [[nodiscard]] bool wait_until_idle(Instant deadline);

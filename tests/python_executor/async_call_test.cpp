@@ -52,6 +52,7 @@ async def wait_for_ever(name):
         await asyncio.sleep(0)
         events.append(name + " ended")
 async def swallow():
+    events.append("swallowing")
     while True:
         try:
             await asyncio.Event().wait()
@@ -81,6 +82,19 @@ def old_style():
 async def call_from_a_coroutine(name):
     import unirun
     return unirun.call(name)
+async def await_in_a_coroutine(name):
+    import unirun
+    return await unirun.async_call(name)
+held, let_go = threading.Event(), threading.Event()
+async def hold_loop_up():
+    held.set()
+    return let_go.wait(60)
+def let_loop_go():
+    let_go.set()
+    return threading.get_native_id()
+async def turncoat(): return "coroutine"
+def turn(code): exec(code, globals())
+async def first_called_late(): return "done"
 async def deep(levels): return 0 if levels == 0 else 1 + await deep(levels - 1)
 async def socket_pair():
     import socket
@@ -328,7 +342,7 @@ TEST_CASE(
     "A08: a shutdown gives up a coroutine that will not be cancelled, and settles its future") {
   const Scene running(scene);
   auto stubborn = PythonExecutor::async_call("scene", "swallow");
-  CHECK(*call("echo", {1}) == Value(1));
+  wait_for("'swallowing' in events");
   const auto ended = PythonExecutor::shutdown({.drain = 0s, .grace = 200ms});
   CHECK(code_of(ended) == Errc::stuck);
   REQUIRE(stubborn.is_ready());
@@ -339,19 +353,127 @@ TEST_CASE("A19: on a loop of asyncio's nothing blocks on a full queue") {
   const Scene running(scene, {.num_workers = 1, .queue_size = 1, .overflow = Overflow::block});
   std::latch begun{1};
   std::latch open{1};
+  future<void> busy;
+  future<int> waiting;
   const auto submitter = PythonExecutor::register_function("submit_one_too_many", [&]() -> bool {
-    auto busy = PythonExecutor::submit([&] {
+    busy = PythonExecutor::submit([&] {
       const GILRelease released;
       begun.count_down();
       open.wait();
     });
     begun.wait();
-    auto waiting = PythonExecutor::submit([] { return 1; });
-    const auto refused = PythonExecutor::submit([] { return 2; }).get();
+    waiting = PythonExecutor::submit([] { return 1; });
+    auto refused = PythonExecutor::submit([] { return 2; });
     open.count_down();
-    return code_of(refused) == Errc::unsupported && busy.get().ok() && waiting.get().ok();
+    return refused.is_ready() && code_of(refused.get()) == Errc::unsupported;
   });
   CHECK(*call("call_from_a_coroutine", {"submit_one_too_many"}) == Value(true));
+  CHECK(busy.get().ok());
+  CHECK(*waiting.get() == 1);
+}
+
+TEST_CASE("A08: plain functions run on a worker also while a coroutine holds the loop up") {
+  const Scene running(scene);
+  auto holding = PythonExecutor::async_call("scene", "hold_loop_up");
+  wait_for("held.is_set()");
+  const auto plain = call("plain", {1});
+  REQUIRE_MESSAGE(plain.ok(), text_of(plain));
+  CHECK(plain->as_array()[1] == *call("let_loop_go"));
+  CHECK(*holding.get() == Value(true));
+  CHECK(*call("let_loop_go") != *call("thread"));
+}
+
+TEST_CASE("A08: a name that turns from a coroutine function into another is called as what it is") {
+  const Scene running(scene);
+  for (int round = 0; round < 2; ++round) {
+    for (int n = 0; n < 3; ++n) CHECK(*call("turncoat") == Value("coroutine"));
+    REQUIRE(call("turn", {"def turncoat(): return 'plain'"}).ok());
+    for (int n = 0; n < 3; ++n) CHECK(*call("turncoat") == Value("plain"));
+    REQUIRE(call("turn", {"async def turncoat(): return 'coroutine'"}).ok());
+  }
+}
+
+TEST_CASE("A08: a drain lets a coroutine end that no worker had looked up before it") {
+  const Scene running(scene);
+  std::latch begun{1};
+  std::latch open{1};
+  auto busy = PythonExecutor::submit([&] {
+    const GILRelease released;
+    begun.count_down();
+    open.wait();
+  });
+  begun.wait();
+  auto late = PythonExecutor::async_call("scene", "first_called_late");
+  std::thread ender([] { CHECK(PythonExecutor::shutdown({.drain = patience}).ok()); });
+  const Instant last = SystemClock().now() + patience;
+  while (PythonExecutor::is_initialized() && SystemClock().now() < last)
+    std::this_thread::sleep_for(1ms);
+  open.count_down();
+  ender.join();
+  CHECK(busy.get().ok());
+  const auto outcome = late.get();
+  REQUIRE_MESSAGE(outcome.ok(), text_of(outcome));
+  CHECK(*outcome == Value("done"));
+}
+
+TEST_CASE("A13: inside a coroutine a wait for what only its own loop can settle is refused") {
+  const Scene running(scene);
+  future<Value> own;
+  const auto waiter = PythonExecutor::register_function("wait_for_own_loop", [&]() -> bool {
+    own = PythonExecutor::async_call("scene", "echo", {42});
+    const auto refused = own.get();
+    const std::string said = text_of(refused);
+    return code_of(refused) == Errc::unsupported && said.find("co_await") != std::string::npos &&
+           said.find("await unirun.async_call") != std::string::npos && !own.wait_for(patience);
+  });
+  const auto waited = call("call_from_a_coroutine", {"wait_for_own_loop"});
+  REQUIRE_MESSAGE(waited.ok(), text_of(waited));
+  CHECK(*waited == Value(true));
+  CHECK(*own.get() == Value(42));  // The refusal has taken nothing.
+}
+
+TEST_CASE("A13: inside a coroutine nothing waits for a worker either, but what is ready is taken") {
+  const Scene running(scene, {.num_workers = 2});
+  auto ready = PythonExecutor::async_call("scene", "echo", {1});
+  REQUIRE(ready.wait_for(patience));
+  std::latch open{1};
+  auto busy = PythonExecutor::submit([&] {
+    const GILRelease released;
+    open.wait();
+  });
+  const auto waiter = PythonExecutor::register_function("wait_for_a_worker", [&]() -> bool {
+    return code_of(busy.get()) == Errc::unsupported && *ready.get() == Value(1) &&
+           code_of(PythonExecutor::call("math", "sqrt", {4})) == Errc::unsupported &&
+           code_of(PythonExecutor::bind()) == Errc::unsupported;
+  });
+  const auto waited = call("call_from_a_coroutine", {"wait_for_a_worker"});
+  open.count_down();
+  REQUIRE_MESSAGE(waited.ok(), text_of(waited));
+  CHECK(*waited == Value(true));
+  CHECK(busy.get().ok());
+}
+
+TEST_CASE("A13: a coroutine that calls what answers late is told to await it, and is served then") {
+  const Scene running(scene);
+  const SystemClock clock;
+  EventLoop loop(clock);
+  std::thread elsewhere([&] { loop.run(); });
+  const auto late = PythonExecutor::register_function("answer_late", [] {
+    return PythonExecutor::async_call("scene", "nap", {0.001, "late"});
+  });
+  const auto there = PythonExecutor::register_function("answer_there", [] { return 7; },
+                                                       {.thread = On::loop, .loop = &loop});
+  for (const char* const name : {"answer_late", "answer_there"}) {
+    const auto refused = call("call_from_a_coroutine", {name});
+    REQUIRE_FALSE(refused.ok());
+    CHECK(refused.error().type == "builtins.RuntimeError");
+    CHECK(refused.error().message.find("await unirun.async_call(\"" + std::string(name)) !=
+          std::string::npos);
+  }
+  CHECK(*call("await_in_a_coroutine", {"answer_late"}) == Value("late"));
+  CHECK(*call("await_in_a_coroutine", {"answer_there"}) == Value(7));
+  loop.post([&] { loop.stop(); });
+  elsewhere.join();
 }
 
 TEST_CASE("A08: a million calls leave nothing behind, and the numbers add up") {

@@ -1,5 +1,6 @@
 #include "executors/python/async/async_call.h"
 
+#include "executors/python/async/coroutine_names.h"
 #include "executors/python/callbacks/caller_variables.h"
 #include "executors/python/calls/invocation.h"
 #include "executors/python/interpreter/python_thread.h"
@@ -62,6 +63,28 @@ void AsyncCall::cancel_with(const CancellationToken& token) {
   cancellation_ = token.on_cancel([this] { static_cast<void>(cancel_task(*this)); });
 }
 
+bool AsyncCall::begins_on_worker() const noexcept {
+  return !CoroutineNames::contains(call_.module, call_.function);
+}
+
+bool AsyncCall::belongs_on_worker() noexcept {
+  if (is_plain_) return true;
+  const auto found = find_function(call_);
+  if (found.ok() && !is_coroutine_function(found->get())) {
+    function_ = Ref::borrow(found->get());
+    return true;
+  }
+  // Not every module can be imported in every interpreter: the loops' is the main one.
+  if (!found.ok() && !Runtime::get().has_own_interpreters()) {
+    function_ = found.error();
+    return true;
+  }
+  if (found.ok()) CoroutineNames::remember(call_.module, call_.function);
+  add_owner();
+  Runtime::get().pass_to_loops(Shared<TaskState>(this));
+  return false;
+}
+
 bool AsyncCall::belongs_on_loop(Shared<TaskState>& task) noexcept {
   const auto found = find_function(call_);
   if (!found.ok()) {
@@ -70,6 +93,8 @@ bool AsyncCall::belongs_on_loop(Shared<TaskState>& task) noexcept {
   }
   function_ = Ref::borrow(found->get());
   if (is_coroutine_function(found->get())) return true;
+  CoroutineNames::forget(call_.module, call_.function);
+  is_plain_ = true;
   Runtime::get().pass_to_workers(std::move(task));
   return false;
 }
@@ -105,6 +130,7 @@ void AsyncCall::end(PyObject* value, CoroutineEnd how) noexcept {
 }
 
 void AsyncCall::run() noexcept {
+  if (!function_.ok()) return settle_as(Ending::failed, function_.error());
   Ref function = std::exchange(*function_, {});
   if (function.get() == nullptr) {  // The loop that has looked it up is another interpreter's.
     const auto found = find_function(call_);

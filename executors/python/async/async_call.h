@@ -27,6 +27,12 @@ class AsyncCall final : public Outcome<Value>, private CoroutineTask {
   // On a worker, where it is no coroutine function.
   void run() noexcept override;
 
+  // ---- As a CoroutineTask ----
+
+  // Of a name that was no coroutine function's so far.
+  [[nodiscard]] bool begins_on_worker() const noexcept override;
+  [[nodiscard]] bool belongs_on_worker() noexcept override;
+
  private:
   [[nodiscard]] bool belongs_on_loop(Shared<TaskState>& task) noexcept override;
   [[nodiscard]] Result<Reference> make() noexcept override;
@@ -36,6 +42,7 @@ class AsyncCall final : public Outcome<Value>, private CoroutineTask {
 
   CallSpec call_;
   Result<Ref> function_ = Ref();  // Once it was looked up.
+  bool is_plain_ = false;         // A loop has found so, and passed it on.
   Ref context_;
   Registration cancellation_;  // Last: it may call for the rest.
 };

@@ -43,6 +43,12 @@ class CoroutineTask {
   // Whether asyncio has been told to cancel it. Thread: any.
   [[nodiscard]] bool was_cancelled() const { return cancelled_.load(std::memory_order_acquire); }
 
+  // Whether a worker is to look first what it is, and not a loop. Thread: any.
+  [[nodiscard]] virtual bool begins_on_worker() const noexcept { return false; }
+  // Before it begins there. False: it is a coroutine, and was handed to the loops. Thread: a
+  // worker, with the GIL.
+  [[nodiscard]] virtual bool belongs_on_worker() noexcept { return true; }
+
  protected:
   virtual ~CoroutineTask() = default;
 

@@ -5,6 +5,7 @@
 #include <exception>
 #include <optional>
 
+#include "executors/python/async/async_loop.h"
 #include "executors/python/async/asyncio_mailbox.h"
 #include "executors/python/callbacks/caller_variables.h"
 #include "executors/python/calls/call_depth.h"
@@ -177,8 +178,18 @@ std::optional<Answer> call_here(NativeFunction& function, CppArguments arguments
   }
 }
 
+// What calls it as if it were done at once has to await it. Sets an exception.
+PyObject* would_hold_up(const NativeFunction& function) {
+  return PyErr_Format(PyExc_RuntimeError,
+                      "%s() would hold up the loop of the coroutine that calls it: say "
+                      "await unirun.async_call(\"%s\", ...)",
+                      function.name().c_str(), function.name().c_str()),
+         nullptr;
+}
+
 PyObject* wait_for(const std::shared_ptr<NativeFunction>& function, CppArguments arguments) {
   if (!runs_here(function->options())) {
+    if (AsyncLoop::current() != nullptr) return would_hold_up(*function);
     const Shared<NativeCall> call = begin(function, std::move(arguments));
     const WaitLabel label("C++ function", "", function->name());
     static_cast<void>(wait_until_settled(*call, Instant::max()));
@@ -188,7 +199,7 @@ PyObject* wait_for(const std::shared_ptr<NativeFunction>& function, CppArguments
   if (!answer) return nullptr;
   if (const auto* const now = std::get_if<Result<Value>>(&*answer)) return to_object(*now);
   const auto& later = std::get<Shared<Outcome<Value>>>(*answer);
-  static_cast<void>(wait_until_settled(*later, Instant::max()));
+  if (!wait_until_settled(*later, Instant::max())) return would_hold_up(*function);
   return to_object(later->take_outcome());
 }
 
@@ -258,13 +269,7 @@ class Delivery final : public Continuation {
 
 PyObject* call_native(const std::shared_ptr<NativeFunction>& function,
                       const PythonArguments& given) {
-  if (function->options().async && is_inside_coroutine()) {
-    return PyErr_Format(PyExc_RuntimeError,
-                        "%s() would hold up the loop of the coroutine that calls it: say "
-                        "await unirun.async_call(\"%s\", ...)",
-                        function->name().c_str(), function->name().c_str()),
-           nullptr;
-  }
+  if (function->options().async && is_inside_coroutine()) return would_hold_up(*function);
   std::optional<CppArguments> arguments = to_arguments(given, function->name());
   if (!arguments || Py_EnterRecursiveCall(" in a C++ function") != 0) return nullptr;
   PyObject* const object = wait_for(function, *std::move(arguments));

@@ -12,7 +12,7 @@
 namespace unirun::python {
 
 std::optional<Error> refuse_on_loop(std::string_view what) {
-  if (EventLoop::current() == nullptr) return std::nullopt;
+  if (EventLoop::current() == nullptr) return refuse_in_coroutine(what);
   return Error{.code = Errc::unsupported,
                .message = fmt::format("{}() would block this event loop's thread: use async_call() "
                                       "or submit(), or another thread",

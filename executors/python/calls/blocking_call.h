@@ -16,7 +16,7 @@
 
 namespace unirun::python {
 
-// On a loop's thread: `what` may not wait there. Else nothing.
+// On a loop's thread, ours or asyncio's: `what` may not wait there. Else nothing.
 [[nodiscard]] std::optional<Error> refuse_on_loop(std::string_view what);
 
 // Deeper than Config::max_depth: `what` may not go there. Else nothing.

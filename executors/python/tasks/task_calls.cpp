@@ -3,6 +3,9 @@
 #include "executors/python/python.h"
 // Python.h first.
 
+#include <fmt/format.h>
+
+#include "executors/python/async/async_loop.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/runtime.h"
 #include "executors/python/tasks/waiting.h"
@@ -19,8 +22,20 @@ void enqueue_in(std::int64_t interpreter_id, Shared<TaskState> task) noexcept {
 
 bool cancel_task(TaskState& task) noexcept { return Runtime::get().cancel(task); }
 
+std::optional<Error> refuse_in_coroutine(std::string_view what) {
+  if (AsyncLoop::current() == nullptr) return std::nullopt;
+  return Error{
+      .code = Errc::unsupported,
+      .message = fmt::format(
+          "{}() would hold up the asyncio loop of the coroutine on whose thread it is: let "
+          "the coroutine say await unirun.async_call() of a C++ function that gives the "
+          "future; or co_await it, or follow it by then()",
+          what)};
+}
+
 bool wait_until_settled(TaskState& task, Instant deadline) {
   if (task.is_settled()) return true;
+  if (AsyncLoop::current() != nullptr) return false;
   if (PythonWorker* const worker = PythonWorker::current(); worker != nullptr) {
     const GILGuard guard;  // A task may have let go of it.
     if (guard.attached()) return worker->serve_until(task, deadline);

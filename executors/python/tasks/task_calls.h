@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 #include "executors/python/error.h"
 #include "executors/python/tasks/task_state.h"
@@ -20,8 +21,12 @@ void enqueue_in(std::int64_t interpreter_id, Shared<TaskState> task) noexcept;
 // As future::cancel(). Thread: any.
 [[nodiscard]] bool cancel_task(TaskState& task) noexcept;
 
-// As future::wait_for(). Thread: any.
+// As future::wait_for(): false at once where this thread must not wait. Thread: any.
 [[nodiscard]] bool wait_until_settled(TaskState& task, Instant deadline);
+
+// On the thread of a loop of asyncio's: `what` would hold up all that runs there, and for ever
+// where that is what it waits for. Else nothing.
+[[nodiscard]] std::optional<Error> refuse_in_coroutine(std::string_view what);
 
 // The end of a wait that begins now; Instant::max() where that is too far off.
 [[nodiscard]] Instant deadline_after(Duration timeout);

@@ -1,5 +1,6 @@
 #include "executors/python/tasks/worker.h"
 
+#include "executors/python/async/coroutine_task.h"
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
@@ -250,14 +251,9 @@ void PythonWorker::attach_again(PyThreadState* state) {
   counts_.gil_wait.record(SystemClock().now() - asked);
 }
 
-void PythonWorker::run(TaskState& task) {
-  const CallDepth new_chain(0);
-  const ContextState::Turn turn(task.bound_to.get());
-  if (!task.start()) return;
-  if (!task.was_queued()) return task.run();  // Nobody's but ours: it does not count.
-  counts_.started.add(1);
-  observer_.on_taken(task);
-  const Instant began = task.stands_for > 0 ? SystemClock().now() : Instant{};
+// `step` is what the task does here: what would interrupt it interrupts this, and nothing else.
+template <class Step>
+void PythonWorker::run_as(TaskState& task, Step step) {
   TaskState* const outer = running_.load(std::memory_order_relaxed);
   const bool outer_interrupted = std::exchange(interrupted_, false);
   // What was sent to the task that waits for this one waits until that goes on.
@@ -266,17 +262,31 @@ void PythonWorker::run(TaskState& task) {
   const unsigned outer_shields = std::exchange(shields_, 0);
   const bool outer_deferred = std::exchange(deferred_, false);
   running_.store(&task, std::memory_order_release);
-  task.run();
-  {
-    const InterruptionLock lock(interruption_mutex_);
-    // It must not strike what runs here next, nor code of ours.
-    if (interrupted_) clear_interruption(python_id_);
-    if (outer_waits) static_cast<void>(interrupt_thread(python_id_));
-    shields_ = outer_shields;
-    deferred_ = outer_deferred;
-    interrupted_ = outer_interrupted;
-    running_.store(outer, std::memory_order_release);
+  step();
+  const InterruptionLock lock(interruption_mutex_);
+  // It must not strike what runs here next, nor code of ours.
+  if (interrupted_) clear_interruption(python_id_);
+  if (outer_waits) static_cast<void>(interrupt_thread(python_id_));
+  shields_ = outer_shields;
+  deferred_ = outer_deferred;
+  interrupted_ = outer_interrupted;
+  running_.store(outer, std::memory_order_release);
+}
+
+void PythonWorker::run(TaskState& task) {
+  const CallDepth new_chain(0);
+  const ContextState::Turn turn(task.bound_to.get());
+  if (task.coroutine != nullptr && !task.is_settled()) {
+    bool stays = true;
+    run_as(task, [&] { stays = task.coroutine->belongs_on_worker(); });
+    if (!stays) return;
   }
+  if (!task.start()) return;
+  if (!task.was_queued()) return task.run();  // Nobody's but ours: it does not count.
+  counts_.started.add(1);
+  observer_.on_taken(task);
+  const Instant began = task.stands_for > 0 ? SystemClock().now() : Instant{};
+  run_as(task, [&] { task.run(); });
   if (task.ending() == Ending::cancelled || task.ending() == Ending::timed_out) task.mark_over();
   count(task, began);
   observer_.on_ended(task);

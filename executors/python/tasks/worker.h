@@ -151,6 +151,8 @@ class PythonWorker {
   [[nodiscard]] bool interrupt_if(Predicate&& is_meant);
   [[nodiscard]] Shared<TaskState> take();
   void run(TaskState& task);
+  template <class Step>
+  void run_as(TaskState& task, Step step);
   void move(PyThreadState* from, PyThreadState* to);
   void count(const TaskState& task, Instant began);
   void sleep();
