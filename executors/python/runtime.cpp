@@ -16,6 +16,7 @@
 #include "executors/python/interpreter/graveyard.h"
 #include "executors/python/interpreter/interpreter.h"
 #include "executors/python/interpreter/interpreter_trial.h"
+#include "executors/python/processes/host_command.h"
 #include "executors/python/processes/self_test.h"
 #include "executors/python/processes/worker_process.h"
 #include "executors/python/tasks/task_calls.h"
@@ -105,7 +106,9 @@ Result<void> Runtime::attach_to_host(const PythonExecutor::Config& config) {
                      "host's; leave it false"};
   }
   return start(config, [](const InterpreterOptions& options) {
-    return Interpreter::adopt(options, end_with_host);
+    auto adopted = Interpreter::adopt(options, end_with_host);
+    if (adopted.ok()) get().host_command_ = host_command();
+    return adopted;
   });
 }
 
@@ -203,7 +206,7 @@ Result<void> Runtime::settle_mode() {
 // there is no such program, here.
 Result<void> Runtime::try_interpreters() {
   const GILRelease released;
-  const auto command = worker_command(config_.worker_program);
+  const auto command = worker_command(config_.worker_program, host_command_);
   const auto refusals =
       command.ok() ? test_interpreters(*command, worker_configuration({}), config_.preload)
       : facts_.minor >= 14
@@ -234,6 +237,7 @@ Object Runtime::worker_configuration(const std::vector<std::string>& preload) co
 // Worker processes and interpreters see what the main one sees now.
 void Runtime::open_parallel() {
   parallel_.open({.worker_program = config_.worker_program,
+                  .host_command = host_command_,
                   .configuration = worker_configuration(config_.preload),
                   .interpreter = interpreter_options(),
                   .stack_bytes = config_.stack_bytes,

@@ -117,6 +117,7 @@ class Runtime final : private WorkerObserver {
 
   std::atomic<Phase> phase_{Phase::none};
   PythonExecutor::Config config_;
+  std::vector<std::string> host_command_;  // Of worker processes; empty: this is not a host's.
   Admission admission_;
   WorkerPool pool_{*this};
   LoopPool loops_{*this};

@@ -3,7 +3,7 @@
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Protocol, TypedDict, final
+from typing import Any, Final, Literal, Protocol, TypedDict, final
 
 def call(name: str, /, *args: object, **kwargs: object) -> Any: ...
 def async_call(name: str, /, *args: object, **kwargs: object) -> Future[Any]: ...
@@ -20,10 +20,20 @@ def attach(
     overflow: str = "reject",
     sys_path: Sequence[str] = (),
     preload: Sequence[str] = (),
+    use_subinterpreters: bool = False,
+    allow_unsafe_subinterpreters: bool = False,
 ) -> None: ...
 def shutdown(*, drain: float = 5.0, interrupt: bool = True, grace: float = 5.0) -> None: ...
 def is_initialized() -> bool: ...
 def submit(task: Callable[[], object], refused: Callable[[BaseException], object], /) -> None: ...
+
+_Mode = Literal["automatic", "free_threaded", "subinterp", "multi_executor", "process"]
+
+def parallel(
+    calls: list[tuple[str, str, tuple[object, ...], dict[str, object]]], timeout: float | None, mode: str, /
+) -> list[Any]: ...
+def execution_mode() -> tuple[_Mode, str, str, bool, list[tuple[str, str]]]: ...
+def serve() -> int: ...
 
 class Histogram(TypedDict):
     count: int

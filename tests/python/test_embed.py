@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 import subprocess
 import sys
@@ -148,3 +150,193 @@ interpreters.destroy(there)
 
 def test_a16_python_reads_what_the_executor_has_done_and_its_text() -> None:
     assert end_of(STATISTICS) == (0, "", "")
+
+
+# ---- parallel() and execution_mode() ----
+
+CALLS = """
+import os, sys, time
+from unirun import embed
+"""
+
+
+def test_a11_every_outcome_comes_in_order_and_one_that_fails_spoils_no_other() -> None:
+    program = (
+        CALLS
+        + """
+with embed.initialize(num_workers=1):
+    calls = [("math", "factorial", (n,)) for n in range(20)]
+    calls[7] = embed.Call("math", "sqrt", [-1])
+    calls[8] = ("no.such", "module")
+    calls[9] = embed.Call("builtins", "sorted", ([2, 3, 1],), {"reverse": True})
+    outcomes = embed.parallel(calls, timeout=60)
+    assert embed.parallel([]) == []
+print(*outcomes[:7], *outcomes[10:])
+print(type(outcomes[7]).__name__, outcomes[8].errc, outcomes[9])
+"""
+    )
+    factorials, others = run(program).splitlines()
+    assert factorials.split() == [str(math.factorial(n)) for n in (*range(7), *range(10, 20))]
+    assert others == "ValueError import_failed [3, 2, 1]"
+
+
+# From 3.14 on "automatic" are interpreters in this process.
+@pytest.mark.parametrize("mode", ["process", "automatic"] if sys.version_info < (3, 14) else ["process"])
+def test_a11_a_call_that_takes_its_process_along_loses_itself_alone(mode: str) -> None:
+    program = (
+        CALLS
+        + f"""
+with embed.initialize(num_workers=1):
+    calls = [("math", "sqrt", (9,))] * 6
+    calls[2] = ("os", "abort")
+    outcomes = embed.parallel(calls, timeout=60, mode={mode!r})
+lost = outcomes.pop(2)
+print(outcomes, lost.errc, "signal 6" in str(lost))
+"""
+    )
+    assert run(program).strip() == "[3.0, 3.0, 3.0, 3.0, 3.0] worker_lost True"
+
+
+MEETING = (
+    CALLS
+    + """
+import tempfile
+FOLDER = tempfile.mkdtemp()
+with open(os.path.join(FOLDER, "meeting.py"), "w") as module:
+    print('''
+import os, time
+
+def meet(folder, own, other):
+    open(os.path.join(folder, own), "w").close()
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if os.path.exists(os.path.join(folder, other)):
+            return [os.getpid(), id(os)]
+    raise TimeoutError
+''', file=module)
+def meet():
+    return embed.parallel([("meeting", "meet", (FOLDER, a, b)) for a, b in ("xy", "yx")], timeout=60)
+"""
+)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="never more at once than cores")
+def test_a11_two_calls_meet_in_interpreters_or_in_processes_as_the_mode_says() -> None:
+    program = (
+        MEETING
+        + """
+with embed.initialize(num_workers=1, sys_path=[FOLDER]):
+    report = embed.execution_mode()
+    one, two = meet()
+here = os.getpid()
+print(report.mode, report.gil_enabled, report.python_version == sys.version.split()[0], report.refused_modules)
+print(report.reason)
+print(one[0] == here, two[0] == here, one != two)
+"""
+    )
+    mode, reason, places = run(program).splitlines()
+    if sys.version_info >= (3, 14):
+        assert mode == "subinterp True True ()"
+        assert "are sound in Python 3.14" in reason
+        assert places == "True True True"
+    else:
+        assert mode == "multi_executor True True ()"
+        assert "GIL of their own" in reason
+        assert places == "False False True"
+
+
+def test_e15_before_there_is_an_executor_the_mode_is_automatic() -> None:
+    assert run(CALLS + "print(embed.execution_mode().mode)").strip() == "automatic"
+
+
+def test_a11_what_cannot_be_had_or_said_is_refused() -> None:
+    program = (
+        CALLS
+        + """
+def refusal(*arguments, **options):
+    try: return embed.parallel(*arguments, **options)
+    except Exception as error: return type(error).__name__, getattr(error, "errc", "")
+print(refusal([("math", "sqrt", (9,))]))
+with embed.initialize(num_workers=1):
+    print(refusal([("math", "sqrt", (9,))], mode="free_threaded"))
+    print(refusal([("math", "sqrt", (9,))], mode="quick"))
+    print(refusal([("math", "sqrt", ("\\ud800",))]))
+    print([error.errc for error in embed.parallel([("time", "sleep", (3600,))] * 2, timeout=0.01, mode="process")])
+"""
+    )
+    assert run(program).splitlines() == [
+        "('RuntimeError', 'not_initialized')",
+        "('NotImplementedError', 'unsupported')",
+        "('ValueError', '')",
+        "('TypeError', 'conversion')",
+        "['timeout', 'timeout']",
+    ]
+
+
+LONG = (
+    MEETING
+    + """
+import signal, threading
+embed.initialize(num_workers=1, sys_path=[FOLDER])
+def begin(mode, say=print):
+    calls = [("time", "sleep", (0,)), ("meeting", "meet", (FOLDER, "here", "never"))]
+    try: embed.parallel(calls, mode=mode)
+    except BaseException as error: say(type(error).__name__, getattr(error, "errc", ""))
+assert embed.parallel([("os", "getpid")], mode="process") != [os.getpid()]
+"""
+)
+
+
+@pytest.mark.parametrize("mode", ["process", "automatic"])
+@pytest.mark.parametrize("is_daemon", [False, True])
+def test_a02_the_host_ends_while_calls_run_beside_one_another(mode: str, is_daemon: bool) -> None:
+    # No daemon thread may write while Python ends.
+    say = "lambda *words: None" if is_daemon else "print"
+    program = (
+        LONG
+        + f"""
+thread = threading.Thread(target=begin, args=({mode!r}, {say}), daemon={is_daemon})
+thread.start()
+while not any("parallel" in name for chain in embed.waiting() for name in chain): time.sleep(0.001)
+"""
+    )
+    assert run(program).strip() == ("" if is_daemon else "CancelledError cancelled")
+
+
+@pytest.mark.parametrize("mode", ["process", "automatic"])
+def test_a11_ctrl_c_ends_the_wait_and_the_calls(mode: str) -> None:
+    program = (
+        LONG
+        + f"""
+def interrupt():
+    while not any("parallel" in name for chain in embed.waiting() for name in chain): time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+begin({mode!r})
+embed.shutdown()
+try: print(os.waitpid(-1, os.WNOHANG))
+except ChildProcessError: print("no child is left")
+"""
+    )
+    assert run(program).splitlines() == ["KeyboardInterrupt ", "no child is left"]
+
+
+def test_e15_workers_with_interpreters_are_for_calls_by_name() -> None:
+    program = (
+        CALLS
+        + """
+options = {"allow_unsafe_subinterpreters": True} if (3, 12) <= sys.version_info < (3, 14) else {}
+try:
+    with embed.initialize(num_workers=2, use_subinterpreters=True, **options):
+        print(embed.submit(print).exception().errc, embed.parallel([("math", "sqrt", (9,))]))
+except RuntimeError as error:
+    print(error.errc)
+with embed.initialize(num_workers=1):
+    print(embed.submit(pow, 2, 3).result())
+"""
+    )
+    returned, output, errors = end_of(program)
+    assert returned == 0, errors
+    expected = "unsupported" if sys.version_info < (3, 12) else "wrong_interpreter [3.0]"
+    assert output.splitlines() == [expected, "8"]
+    assert ("corrupt the heap" in errors) == ((3, 12) <= sys.version_info < (3, 14))

@@ -11,6 +11,7 @@
 
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/python_executor.h"
+#include "executors/python/runtime.h"
 #include "executors/python/tasks/waiting.h"
 #include "executors/python/values/conversion.h"
 #include "executors/python/values/exception.h"
@@ -51,15 +52,24 @@ std::optional<std::vector<std::string>> texts_of(PyObject* sequence) {
 }
 
 PyObject* attach(PyObject* /*module*/, PyObject* args, PyObject* kwargs) {
-  std::array<const char*, 6> names{"num_workers", "queue_size", "overflow",
-                                   "sys_path",    "preload",    nullptr};
+  std::array<const char*, 8> names{"num_workers",
+                                   "queue_size",
+                                   "overflow",
+                                   "sys_path",
+                                   "preload",
+                                   "use_subinterpreters",
+                                   "allow_unsafe_subinterpreters",
+                                   nullptr};
   PythonExecutor::Config config;
   const char* overflow = "reject";
   PyObject* sys_path = nullptr;
   PyObject* preload = nullptr;
-  if (PyArg_ParseTupleAndKeywords(args, kwargs, "|$IIsOO:attach", const_cast<char**>(names.data()),
-                                  &config.num_workers, &config.queue_size, &overflow, &sys_path,
-                                  &preload) == 0)
+  int use_subinterpreters = 0;
+  int allow_unsafe_subinterpreters = 0;
+  if (PyArg_ParseTupleAndKeywords(args, kwargs, "|$IIsOOpp:attach",
+                                  const_cast<char**>(names.data()), &config.num_workers,
+                                  &config.queue_size, &overflow, &sys_path, &preload,
+                                  &use_subinterpreters, &allow_unsafe_subinterpreters) == 0)
     return nullptr;
   const auto word = overflow_of(overflow);
   auto folders = texts_of(sys_path);
@@ -69,6 +79,8 @@ PyObject* attach(PyObject* /*module*/, PyObject* args, PyObject* kwargs) {
   config.overflow = *word;
   config.sys_path = std::move(*folders);
   config.preload = std::move(*modules);
+  config.use_subinterpreters = use_subinterpreters != 0;
+  config.allow_unsafe_subinterpreters = allow_unsafe_subinterpreters != 0;
   return none_or_raise(PythonExecutor::attach(config));
 }
 
@@ -118,11 +130,27 @@ class Refusal final : public Continuation {
   const Ref refused_;
 };
 
+Error objects_stay() {
+  return {.code = Errc::wrong_interpreter,
+          .message =
+              "submit: the workers have interpreters of their own (use_subinterpreters), and a "
+              "function object stays in its interpreter: name it instead, by parallel()"};
+}
+
+PyObject* refuse(PyObject* refused, const Error& error) {
+  raise_error(error);
+  const Reference exception = take_exception();
+  return PyObject_CallOneArg(refused, exception.get());
+}
+
 PyObject* submit(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t count) {
   if (count != 2) {
     PyErr_SetString(PyExc_TypeError, "submit(task, refused): two callables");
     return nullptr;
   }
+  // Neither callable may be touched on such a worker.
+  if (PythonExecutor::is_initialized() && Runtime::get().has_own_interpreters())
+    return refuse(arguments[1], objects_stay());
   const auto outcome = PythonExecutor::submit(Ref::borrow(arguments[0])).release();
   outcome->follow(std::make_unique<Refusal>(*outcome, Ref::borrow(arguments[1])));
   Py_RETURN_NONE;
@@ -212,7 +240,8 @@ PyObject* waiting(PyObject* /*module*/, PyObject* /*unused*/) {
 bool add_host_functions(PyObject* module) {
   static std::array<PyMethodDef, 8> functions{
       {{"attach", method(attach), METH_VARARGS | METH_KEYWORDS,
-        "attach(*, num_workers=0, queue_size=10000, overflow='reject', sys_path=(), preload=())"},
+        "attach(*, num_workers=0, queue_size=10000, overflow='reject', sys_path=(), preload=(), "
+        "use_subinterpreters=False, allow_unsafe_subinterpreters=False)"},
        {"shutdown", method(shut_down), METH_VARARGS | METH_KEYWORDS,
         "shutdown(*, drain=5.0, interrupt=True, grace=5.0): in seconds."},
        {"is_initialized", is_initialized, METH_NOARGS, nullptr},

@@ -4,6 +4,7 @@
 
 #include "executors/python/callbacks/function_table.h"
 #include "executors/python/callbacks/host_functions.h"
+#include "executors/python/callbacks/host_parallel.h"
 #include "executors/python/callbacks/native_call.h"
 #include "executors/python/callbacks/native_finder.h"
 #include "executors/python/callbacks/native_functions.h"
@@ -51,7 +52,7 @@ int fill(PyObject* module) {
     return -1;
   const Reference shield = make_shield_type(module);
   if (!shield || PyModule_AddObjectRef(module, "shield", shield.get()) != 0) return -1;
-  return add_host_functions(module) && add_state(module) ? 0 : -1;
+  return add_host_functions(module) && add_host_parallel(module) && add_state(module) ? 0 : -1;
 }
 
 PyMethodDef methods[] = {

@@ -92,7 +92,7 @@ Result<CallRunner*> Parallel::find_runner(ExecutionMode mode) {
 
 Result<CallRunner*> Parallel::find_processes() {
   if (processes_) return processes_.get();
-  auto command = worker_command(options_.worker_program);
+  auto command = worker_command(options_.worker_program, options_.host_command);
   if (!command) return command.error();
   auto pool = ProcessPool::start({.command = *std::move(command),
                                   .configuration = options_.configuration,

@@ -28,7 +28,8 @@ class Parallel {
  public:
   struct Options {
     std::string worker_program{};
-    Value configuration{};  // Of a ProcessWorker.
+    std::vector<std::string> host_command{};  // As worker_command() has both.
+    Value configuration{};                    // Of a ProcessWorker.
     OwnInterpreterOptions interpreter{};
     std::size_t stack_bytes = 0;
     std::size_t width = 1;  // At once.

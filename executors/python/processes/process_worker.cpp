@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "executors/python/calls/call_task.h"
+#include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/interpreter.h"
 #include "executors/python/interpreter/interpreter_trial.h"
 #include "executors/python/processes/message_channel.h"
@@ -34,7 +35,8 @@ constexpr unsigned farewell = 10;
 
 class ProcessWorker {
  public:
-  int live();
+  // Returns to a Python that has called this, which then ends it.
+  void live();
 
  private:
   void on_question(std::uint64_t id, Question question);
@@ -44,6 +46,11 @@ class ProcessWorker {
   void interrupt();
   void answer(std::uint64_t id, Result<Value> outcome);
 
+  [[nodiscard]] Result<void> start(const PythonExecutor::Config& config);
+
+  // In a Python that runs already; else there is none yet.
+  const bool has_host_ = Py_IsInitialized() != 0;
+  std::optional<GILRelease> released_;
   SystemClock clock_;
   EventLoop loop_{clock_};
   MessageChannel channel_{
@@ -96,6 +103,14 @@ Result<void> set_sys_path(const std::vector<std::string>& paths) {
   return {};
 }
 
+Result<void> ProcessWorker::start(const PythonExecutor::Config& config) {
+  if (!has_host_) return PythonExecutor::start(config);
+  released_.reset();
+  auto attached = PythonExecutor::attach(config);
+  released_.emplace();
+  return attached;
+}
+
 // Its sys.path is its owner's, whole; so preloading comes afterwards.
 Result<Value> ProcessWorker::configure(const Value& body) {
   const Object& given = body.as_object();
@@ -104,7 +119,7 @@ Result<Value> ProcessWorker::configure(const Value& body) {
   config.switch_interval =
       std::chrono::microseconds(entry<std::int64_t>(given, "switch_interval_us", 5000));
   config.stack_bytes = entry<std::uint64_t>(given, "stack_bytes", config.stack_bytes);
-  auto started = PythonExecutor::start(config);
+  auto started = start(config);
   if (started.ok()) {
     started = PythonExecutor::submit([&given]() -> Result<void> {
                 auto done = set_sys_path(entry(given, "sys_path", std::vector<std::string>()));
@@ -153,14 +168,16 @@ void ProcessWorker::interrupt() {
   for (const auto& [id, call] : calls_) static_cast<void>(cancel_task(*call));
 }
 
-int ProcessWorker::live() {
+void ProcessWorker::live() {
+  if (has_host_) released_.emplace();
   loop_.run();
   ::alarm(farewell);
-  if (!PythonExecutor::is_initialized()) return 0;
-  const auto ended =
-      PythonExecutor::shutdown({.drain = Duration::zero(), .grace = std::chrono::seconds(1)});
-  if (ended.ok()) static_cast<void>(PythonExecutor::finalize());
-  // What still runs must not find this gone.
+  const bool is_running = PythonExecutor::is_initialized();
+  const bool ended =
+      !is_running ||
+      PythonExecutor::shutdown({.drain = Duration::zero(), .grace = std::chrono::seconds(1)}).ok();
+  if (ended && has_host_) return released_.reset();
+  if (ended && is_running) static_cast<void>(PythonExecutor::finalize());
   std::fflush(nullptr);
   ::_exit(0);
 }
@@ -175,7 +192,8 @@ int run_process_worker() {
     return 2;
   }
   ::fcntl(worker_socket, F_SETFD, FD_CLOEXEC);
-  return ProcessWorker().live();
+  (new ProcessWorker)->live();  // What still runs must not find it gone.
+  return 0;
 }
 
 }  // namespace unirun::python

@@ -6,13 +6,14 @@
 //   "try_interpreters"  [module, ...]: [[module, why], ...], of those that own interpreters refuse
 //   "interrupt"  raises Interrupted in the call that runs
 //
-// Thread: the process's main one, which runs no Python.
+// Thread: the process's main one, which runs no Python. In a Python that runs already: with the
+// GIL.
 
 #pragma once
 
 namespace unirun::python {
 
-// What main() returns.
+// What main() returns, or the program of a Python that has called this.
 [[nodiscard]] int run_process_worker();
 
 }  // namespace unirun::python

@@ -115,7 +115,9 @@ std::string end_of(const siginfo_t& status) {
 
 }  // namespace
 
-Result<std::vector<std::string>> worker_command(const std::string& program) {
+Result<std::vector<std::string>> worker_command(const std::string& program,
+                                                const std::vector<std::string>& host) {
+  if (program.empty() && !host.empty()) return host;
   const auto places = program.empty() ? places_of_worker() : std::vector{program};
   for (const std::string& place : places) {
     if (::access(place.c_str(), X_OK) == 0) return std::vector{place};

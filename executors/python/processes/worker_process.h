@@ -23,8 +23,10 @@ inline constexpr int worker_socket = 3;
 
 // The program and its arguments. `program` names it outright; empty: it is looked for in the folder
 // that UNIRUN_LIBEXEC names, beside the program or library that this is part of, and where it was
-// installed. Errors: unsupported, it is in none of the places (all named).
-[[nodiscard]] Result<std::vector<std::string>> worker_command(const std::string& program);
+// installed; but in a host's Python `host`, unless empty, is the command. Errors: unsupported, it
+// is in none of the places (all named).
+[[nodiscard]] Result<std::vector<std::string>> worker_command(
+    const std::string& program, const std::vector<std::string>& host = {});
 
 class WorkerProcess {
  public:
