@@ -131,7 +131,7 @@ void AsyncLoop::cancel_all() {
 bool AsyncLoop::interrupt(const TaskState& task) {
   const InterruptionLock lock(interruption_mutex_);
   if (running_.load(std::memory_order_relaxed) != &task) return false;
-  if (is_importing(python_id_)) return false;  // Whoever asks does so again.
+  if (is_importing(python_state_)) return false;  // Whoever asks does so again.
   if (!interrupt_thread(python_id_)) return false;
   if (!interrupted_) counts_.interrupted.add(1);
   interrupted_ = true;
@@ -158,6 +158,7 @@ void AsyncLoop::live() {
   PythonThread& thread = PythonThread::current();
   if (thread.attach()) {
     python_id_ = PyThread_get_thread_ident();
+    python_state_ = PyThreadState_Get();
     driver_type_ = make_driver_type();
     if (driver_type_ && asyncio_.open(*this)) {
       asyncio_.run();

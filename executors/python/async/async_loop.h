@@ -128,10 +128,11 @@ class AsyncLoop final : private Asyncio::Client {
   int bell_ = -1;  // An eventfd.
 
   std::atomic<TaskState*> running_{nullptr};
-  std::mutex interruption_mutex_;   // Where there is no GIL: guards `running_` against interrupt().
-  bool interrupted_ = false;        // An exception was sent to this thread for `running_`.
-  unsigned long python_id_ = 0;     // Of the thread, as Python's threading has it.
-  CoroutineTask* first_ = nullptr;  // Of those that have begun and not ended. With the GIL.
+  std::mutex interruption_mutex_;  // Where there is no GIL: guards `running_` against interrupt().
+  bool interrupted_ = false;       // An exception was sent to this thread for `running_`.
+  unsigned long python_id_ = 0;    // Of the thread, as Python's threading has it.
+  PyThreadState* python_state_ = nullptr;  // Its own.
+  CoroutineTask* first_ = nullptr;         // Of those that have begun and not ended. With the GIL.
 
   Asyncio asyncio_;
   Reference driver_type_;

@@ -33,19 +33,13 @@ bool interrupt_thread(unsigned long id) {
 
 void clear_interruption(unsigned long id) { static_cast<void>(raise_in_thread(id, nullptr)); }
 
-bool is_importing(unsigned long id) {
+bool is_importing(PyThreadState* state) {
 #ifdef Py_GIL_DISABLED
-  static_cast<void>(id);
+  static_cast<void>(state);
   return false;  // Nobody may look at the frames of a thread that runs.
 #else
-  PyThreadState* meant = nullptr;  // The eldest of that id: see raise_in_thread().
-  PyThreadState* state = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
-  for (; state != nullptr; state = PyThreadState_Next(state)) {
-    if (state->thread_id == id) meant = state;
-  }
-  if (meant == nullptr) return false;
   const Reference frame =
-      Reference::steal(reinterpret_cast<PyObject*>(PyThreadState_GetFrame(meant)));
+      Reference::steal(reinterpret_cast<PyObject*>(PyThreadState_GetFrame(state)));
   if (!frame) return false;
   PyCodeObject* const code = PyFrame_GetCode(reinterpret_cast<PyFrameObject*>(frame.get()));
   const Reference held = Reference::steal(reinterpret_cast<PyObject*>(code));

@@ -90,7 +90,7 @@ bool PythonWorker::strike(const TaskState& task) {
   const InterruptionLock lock(interruption_mutex_);
   if (running_.load(std::memory_order_relaxed) != &task) return false;
   if (is_shielded()) return deferred_ = true;
-  if (is_importing(python_id_)) {
+  if (is_importing(python_state_)) {
     observer_.ask_again(*running_.load(std::memory_order_relaxed));
     return true;
   }
@@ -209,6 +209,7 @@ void PythonWorker::work() {
     if (!thread.attach()) break;
     counts_.gil_wait.record(clock.now() - asked);
     python_id_ = PyThread_get_thread_ident();
+    python_state_ = PyThreadState_Get();
     serve();
     thread.leave();
     if (!crew_.lie_down(*this)) {
@@ -388,6 +389,7 @@ bool PythonWorker::lower_shield() {
 void PythonWorker::move(PyThreadState* from, PyThreadState* to) {
   const InterruptionLock lock(interruption_mutex_);
   python_id_ = to->thread_id;
+  python_state_ = to;
   const Reference pending = Reference::borrow(from->async_exc);
   if (!pending) return;
   static_cast<void>(raise_in_thread(from->thread_id, nullptr));

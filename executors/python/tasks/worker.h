@@ -180,6 +180,7 @@ class PythonWorker {
   unsigned shields_ = 0;           // Of `running_`.
   bool deferred_ = false;          // An interruption of it waits for the last of them to go.
   unsigned long python_id_ = 0;    // Of the thread, as Python's threading has it.
+  PyThreadState* python_state_ = nullptr;  // Its own.
 
   std::optional<ServiceThread> thread_;
   std::unique_ptr<OwnInterpreter> interpreter_;  // Others look once it has begun.
