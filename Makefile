@@ -64,7 +64,6 @@ bench:  ## Measures against rivals, on this machine
 sanitize: setup  ## The C++ tests and the task pools under ASan with UBSan, and under TSan
 	@cmake --preset asan -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON_BIN) >/dev/null && cmake --build --preset asan && ctest --preset asan $(if $(ONLY),-R "$(ONLY)")
 	@cmake --preset tsan -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON_BIN) >/dev/null && cmake --build --preset tsan && ctest --preset tsan $(if $(ONLY),-R "$(ONLY)")
-	@TSAN_OPTIONS=suppressions=tests/tsan_suppressions.txt build/tsan/bin/python_stress --seconds 30
 	@$(if $(ONLY),true,scripts/stress_pools.sh)
 
 nightly: test-slow  ## 100,000 seeds of simulation, the slow faults, a million values to Python and back, a minute of stress

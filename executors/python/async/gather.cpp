@@ -102,14 +102,15 @@ void Gather::start_call(std::size_t at) {
   auto* const call = new AsyncCall(std::move(spec), context_);
   const Shared<Outcome<Value>> shared(call);
   call->add_owner();
+  call->follow(std::make_unique<Arrival>(share(), at, *call));
+  Runtime::get().submit(Shared<TaskState>(call), {});
   bool is_late = false;
   {
     const std::lock_guard lock(mutex_);
-    running_[at] = shared;
+    if (shared->is_settled()) return;  // It has arrived, or is about to.
+    running_[at] = shared;  // Not before: who asks it to end would meet it half submitted.
     is_late = reason_.has_value();
   }
-  call->follow(std::make_unique<Arrival>(share(), at, *call));
-  Runtime::get().submit(Shared<TaskState>(call), {});
   if (is_late) Runtime::get().ask_to_end(shared.get());
 }
 
