@@ -214,6 +214,30 @@ TEST_CASE("A08: four loops share neither timers nor tasks") {
   for (auto& one : waiting) CHECK(one.cancel());
 }
 
+TEST_CASE("A08: coroutines that are asked for at the same time each get a loop of their own") {
+  constexpr std::size_t count = 16;
+  for (int round = 0; round < 10; ++round) {
+    const Scene running(scene, {.num_workers = 1, .num_loops = count});
+    std::vector<future<Value>> waiting(count);
+    const auto wait = [&waiting](std::size_t n) {
+      waiting[n] = PythonExecutor::async_call("scene", "wait_for_ever", {std::to_string(n)});
+    };
+    wait(0);
+    wait_for("len(threads) == 1");
+    std::latch together(count - 1);
+    std::vector<std::jthread> callers;
+    for (std::size_t n = 1; n < count; ++n) {
+      callers.emplace_back([&, n] {
+        together.arrive_and_wait();
+        wait(n);
+      });
+    }
+    callers.clear();
+    wait_for("len(threads) == " + std::to_string(count));
+    for (auto& one : waiting) CHECK(one.cancel());
+  }
+}
+
 TEST_CASE("A08: an idle loop uses no processor time") {
   const Scene running(scene);
   CHECK(*call("echo", {1}) == Value(1));

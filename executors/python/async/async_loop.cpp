@@ -81,7 +81,6 @@ void AsyncLoop::wake() {
 }
 
 bool AsyncLoop::push(TaskState* task) {
-  load_.fetch_add(1, std::memory_order_relaxed);
   const PythonTaskQueue::Pushed pushed = queue_.push(task);
   if (pushed == PythonTaskQueue::Pushed::first) wake();
   if (pushed != PythonTaskQueue::Pushed::closed) return true;

@@ -59,7 +59,10 @@ class AsyncLoop final : private Asyncio::Client {
 
   // ---- For all ----
 
-  // REQUIRES: task->coroutine. False: it takes nothing, and the share is still the caller's.
+  // One more is to be given to it.
+  void reserve() { load_.fetch_add(1, std::memory_order_relaxed); }
+  // REQUIRES: task->coroutine, and reserve() for it. False: it takes nothing, and the share is
+  // still the caller's.
   [[nodiscard]] bool push(TaskState* task);
   void refuse() { queue_.close(); }
   // Of what is queued: the next, and the one that has waited longest among the least urgent.

@@ -67,10 +67,12 @@ bool LoopPool::is_usable(const AsyncLoop* loop) const {
 
 Result<AsyncLoop*> LoopPool::choose(LoopHome* home) {
   const std::lock_guard lock(mutex_);
-  if (home == nullptr) return choose_any();
-  if (is_open_ && is_usable(home->loop)) return home->loop;
-  const auto chosen = choose_any();
-  if (chosen.ok()) home->loop = *chosen;
+  const bool is_home = home != nullptr && is_open_ && is_usable(home->loop);
+  const auto chosen = is_home ? Result<AsyncLoop*>(home->loop) : choose_any();
+  if (!chosen.ok()) return chosen;
+  if (home != nullptr) home->loop = *chosen;
+  // At once: two that chose at a time would take it for idle both, and one wait for the other.
+  (*chosen)->reserve();
   return chosen;
 }
 

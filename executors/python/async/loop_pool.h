@@ -64,6 +64,7 @@ class LoopPool {
  private:
   using Loops = std::vector<std::unique_ptr<AsyncLoop>>;
 
+  // Where the next task goes, which the loop counts as its own from now on.
   [[nodiscard]] Result<AsyncLoop*> choose(LoopHome* home);
   [[nodiscard]] Result<AsyncLoop*> choose_any();
   [[nodiscard]] bool is_usable(const AsyncLoop* loop) const;
