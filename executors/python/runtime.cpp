@@ -305,7 +305,7 @@ bool Runtime::drop_oldest() {
 
 // On threads that others wait for.
 std::optional<Error> Runtime::refuse_to_block() const {
-  if (EventLoop::current() != nullptr || AsyncLoop::current() != nullptr) {
+  if (EventLoop::current() != nullptr || CoroutineLoop::current() != nullptr) {
     return Error{.code = Errc::unsupported,
                  .message =
                      "the queue is full, and Overflow::block would block this loop's "
@@ -545,7 +545,7 @@ void Runtime::ask_to_end(TaskState* asked) {
     task->fail({.code = Errc::cancelled, .message = "cancelled before it began"});
     return;
   }
-  if (AsyncLoop* const loop = task->coroutine != nullptr ? task->coroutine->loop() : nullptr) {
+  if (CoroutineLoop* const loop = task->coroutine != nullptr ? task->coroutine->loop() : nullptr) {
     loop->cancel(task);
     return;
   }
@@ -560,7 +560,7 @@ TimerId Runtime::call_later(Duration delay, std::function<void()> function) {
 
 // Its outcome stands, and its code has to follow.
 void Runtime::end_running(Shared<TaskState> task) {
-  AsyncLoop* const loop = task->coroutine != nullptr ? task->coroutine->loop() : nullptr;
+  CoroutineLoop* const loop = task->coroutine != nullptr ? task->coroutine->loop() : nullptr;
   if (loop == nullptr) return interruptions_.begin(std::move(task));
   loop->cancel(task);
   end_coroutine(*loop, std::move(task), 0);
@@ -568,10 +568,10 @@ void Runtime::end_running(Shared<TaskState> task) {
 
 // asyncio cancels it, and that may take its time; but not if it takes a step that does not end, so
 // that the loop does not get to hear of it.
-void Runtime::end_coroutine(AsyncLoop& loop, Shared<TaskState> task, int asked) {
+void Runtime::end_coroutine(CoroutineLoop& loop, Shared<TaskState> task, int asked) {
   const auto look = [this, &loop, task, asked] {
     if (task->is_over() || task->coroutine->was_cancelled()) return;
-    if (asked == Interruptions::asks) return loops_.pass_over(loop);
+    if (asked == Interruptions::asks) return loops_.pass_over(static_cast<AsyncLoop&>(loop));
     {
       const GILGuard guard;
       if (!guard.attached()) return;
@@ -659,7 +659,7 @@ std::vector<Shared<TaskState>> Runtime::interrupt_what_runs() {
 }
 
 Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
-  if (PythonWorker::current() != nullptr || AsyncLoop::current() != nullptr) {
+  if (PythonWorker::current() != nullptr || CoroutineLoop::current() != nullptr) {
     return Error{.code = Errc::unsupported,
                  .message = "shutdown() on a worker would wait for itself: call it elsewhere"};
   }

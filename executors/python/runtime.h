@@ -103,7 +103,7 @@ class Runtime final : private WorkerObserver {
   void time_out(TaskState& task, Duration timeout);
   void end_queued(TaskState& task, Ending ending);
   void end_passed(TaskState& task);
-  void end_coroutine(AsyncLoop& loop, Shared<TaskState> task, int asked);
+  void end_coroutine(CoroutineLoop& loop, Shared<TaskState> task, int asked);
   void end_running(Shared<TaskState> task);
   [[nodiscard]] bool wait_until_idle(Instant deadline);
   void end_what_waits();

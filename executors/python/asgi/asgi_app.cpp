@@ -74,7 +74,7 @@ future<AsgiResponse> AsgiApp::run_async(AsgiRequest request,
 
 Result<AsgiResponse> AsgiApp::run(AsgiRequest request, std::optional<Duration> timeout) const {
   if (auto refused = refuse_on_loop("AsgiApp::run")) return *std::move(refused);
-  if (AsyncLoop::current() != nullptr) {
+  if (CoroutineLoop::current() != nullptr) {
     return Error{.code = Errc::unsupported,
                  .message =
                      "AsgiApp::run() would stop this asyncio loop, and the application with "

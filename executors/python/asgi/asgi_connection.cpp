@@ -1,7 +1,7 @@
 #include "executors/python/asgi/asgi_connection.h"
 
 #include "executors/python/asgi/asgi_line.h"
-#include "executors/python/async/async_loop.h"
+#include "executors/python/async/coroutine_loop.h"
 #include "executors/python/calls/blocking_call.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "framework/doorbell.h"
@@ -27,7 +27,7 @@ bool wait_here(Duration timeout, Wait wait) {
 }
 
 std::optional<Error> refuse_here(const char* what) {
-  if (AsyncLoop::current() != nullptr) {
+  if (CoroutineLoop::current() != nullptr) {
     return Error{
         .code = Errc::unsupported,
         .message = "on the thread of an asyncio loop this would stop that: wait elsewhere"};

@@ -47,7 +47,7 @@ Reference AsgiExchange::make_ends(const AsgiWords& words) {
 }
 
 Result<Reference> AsgiExchange::call_application() noexcept {
-  loop_ = AsyncLoop::current();
+  loop_ = CoroutineLoop::current();
   const auto callable = application_->callable();
   if (!callable.ok()) return callable.error();
   const AsgiWords* const words = AsgiWords::current();
@@ -73,7 +73,7 @@ AsgiExchange* AsgiExchange::of(PyObject* capsule) {
   AsgiExchange* const exchange =
       static_cast<std::shared_ptr<AsgiExchange>*>(PyCapsule_GetPointer(capsule, capsule_name))
           ->get();
-  if (AsyncLoop::current() == exchange->loop_) return exchange;
+  if (CoroutineLoop::current() == exchange->loop_) return exchange;
   PyErr_SetString(PyExc_RuntimeError,
                   "receive() and send() belong to the loop on which the application was called");
   return nullptr;

@@ -19,7 +19,7 @@
 #include "executors/python/asgi/asgi_event.h"
 #include "executors/python/asgi/asgi_protocol.h"
 #include "executors/python/asgi/asgi_words.h"
-#include "executors/python/async/async_loop.h"
+#include "executors/python/async/coroutine_loop.h"
 #include "executors/python/async/coroutine_task.h"
 #include "executors/python/error.h"
 #include "executors/python/values/ref.h"
@@ -92,7 +92,7 @@ class AsgiExchange : public std::enable_shared_from_this<AsgiExchange> {
 
   AsgiProtocol protocol_;
   std::shared_ptr<AsgiApplication> application_;
-  AsyncLoop* loop_ = nullptr;  // Since it was called.
+  CoroutineLoop* loop_ = nullptr;  // Since it was called.
   Waiting receivers_;
   Waiting senders_;
 };

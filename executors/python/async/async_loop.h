@@ -12,37 +12,28 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <mutex>
 #include <optional>
-#include <vector>
 
-#include "executors/python/async/asyncio.h"
-#include "executors/python/async/coroutine_task.h"
-#include "executors/python/error.h"
+#include "executors/python/async/coroutine_loop.h"
 #include "executors/python/tasks/task_queue.h"
-#include "executors/python/tasks/worker.h"
-#include "executors/python/tasks/worker_counts.h"
 #include "executors/thread/service_thread.h"
 #include "framework/doorbell.h"
 #include "framework/result.h"
 
 namespace unirun::python {
 
-class AsyncLoop final : private Asyncio::Client {
+class AsyncLoop final : public CoroutineLoop {
  public:
   struct Options {
     std::uint32_t id = 0;
     std::size_t stack_bytes = 0;
   };
 
-  AsyncLoop(WorkerObserver& observer, Options options) : observer_(observer), options_(options) {}
+  AsyncLoop(WorkerObserver& observer, Options options)
+      : CoroutineLoop(observer, counts_, running_), options_(options) {}
   AsyncLoop(const AsyncLoop&) = delete;
   AsyncLoop& operator=(const AsyncLoop&) = delete;
-  ~AsyncLoop();
-
-  // The one whose thread this is; null on any other.
-  [[nodiscard]] static AsyncLoop* current();
+  ~AsyncLoop() override;
 
   // ---- For the owner ----
 
@@ -68,11 +59,6 @@ class AsyncLoop final : private Asyncio::Client {
   // Of what is queued: the next, and the one that has waited longest among the least urgent.
   [[nodiscard]] Shared<TaskState> take_left();
   [[nodiscard]] Shared<TaskState> take_oldest();
-  // Calls `function` on its thread, with the GIL, soon; never once the loop has ended.
-  void post(std::function<void()> function);
-  // Has asyncio cancel what runs here, which takes the time that its `finally` needs.
-  void cancel(Shared<TaskState> task);
-  void cancel_all();
 
   // It does not come back from a step, until it serves again.
   void hold_up() { held_up_.store(true); }
@@ -84,62 +70,29 @@ class AsyncLoop final : private Asyncio::Client {
 
   // ---- Thread: with the GIL ----
 
-  // Raises Interrupted in the step that the task takes just now. False: it takes none.
-  bool interrupt(const TaskState& task);
+  bool interrupt(const TaskState& task) override;
   void interrupt_running();
-  // Those that have begun and not ended.
-  [[nodiscard]] std::vector<Shared<TaskState>> tasks() const;
-
-  // ---- Thread: its own, with the GIL ----
-
-  [[nodiscard]] Asyncio& asyncio() { return asyncio_; }
-
-  // For CoroutineDriver: a step of this task begins, and ends; its coroutine has returned `value`,
-  // or raised (null). The exception of a cancellation is still set afterwards.
-  void enter(CoroutineTask& task);
-  void leave();
-  [[nodiscard]] CoroutineEnd end(CoroutineTask& task, PyObject* value);
 
  private:
   void live();
   void fail_until_dismissed();
-  void settle_what_is_left();
 
   [[nodiscard]] bool serve() override;
   [[nodiscard]] bool wait(int descriptor, Instant until) override;
+  void wake() override;
+  void let_go(TaskState& task) override;
   [[nodiscard]] bool has_work();
-  void run_posted();
-  void wake();
+  void begin_or_pass_on(Shared<TaskState> task);
 
-  void begin(Shared<TaskState> task);
-  [[nodiscard]] Result<void> start_coroutine(CoroutineTask& task);
-  void cancel_in_asyncio(CoroutineTask& task);
-  void count_end(CoroutineTask& task);
-
-  WorkerObserver& observer_;
   const Options options_;
   WorkerCounts counts_;
+  RunningTask running_{counts_};
   std::atomic<std::size_t> load_{0};
   std::atomic<bool> held_up_{false};
 
   PythonTaskQueue queue_;
-  std::mutex posted_mutex_;  // Guards the next two. Nothing is called under it.
-  std::vector<std::function<void()>> posted_;
-  bool takes_posts_ = true;
-  std::atomic<bool> has_posted_{false};
   std::atomic<bool> asleep_{false};
   int bell_ = -1;  // An eventfd.
-
-  std::atomic<TaskState*> running_{nullptr};
-  std::mutex interruption_mutex_;  // Where there is no GIL: guards `running_` against interrupt().
-  bool interrupted_ = false;       // An exception was sent to this thread for `running_`.
-  unsigned long python_id_ = 0;    // Of the thread, as Python's threading has it.
-  PyThreadState* python_state_ = nullptr;  // Its own.
-  CoroutineTask* first_ = nullptr;         // Of those that have begun and not ended. With the GIL.
-
-  Asyncio asyncio_;
-  Reference driver_type_;
-  Error failure_;  // Why there is no asyncio.
 
   std::optional<ServiceThread> thread_;
   bool abandoned_ = false;

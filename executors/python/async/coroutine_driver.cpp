@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "executors/python/async/async_loop.h"
+#include "executors/python/async/coroutine_loop.h"
 #include "executors/python/async/coroutine_task.h"
 #include "executors/python/values/exception.h"
 
@@ -31,10 +31,12 @@ PySendResult send_into(PyObject* self, PyObject* sent, PyObject** result) {
     *result = nullptr;
     return PYGEN_ERROR;
   }
-  driver.loop->enter(*driver.task);
   PyObject* given = nullptr;
-  const PySendResult sent_back = PyIter_Send(driver.coroutine, sent, &given);
-  driver.loop->leave();
+  PySendResult sent_back = PYGEN_ERROR;
+  {
+    const CoroutineLoop::Step step(*driver.loop, *driver.task);
+    sent_back = PyIter_Send(driver.coroutine, sent, &given);
+  }
   if (sent_back == PYGEN_NEXT) {
     *result = given;
     return PYGEN_NEXT;
@@ -72,9 +74,11 @@ PyObject* throw_into(PyObject* self, PyObject* arguments) {
   if (refuse_second_use(driver)) return nullptr;
   const Reference method = Reference::steal(PyObject_GetAttrString(driver.coroutine, "throw"));
   if (!method) return nullptr;
-  driver.loop->enter(*driver.task);
-  PyObject* const given = PyObject_CallObject(method.get(), arguments);
-  driver.loop->leave();
+  PyObject* given = nullptr;
+  {
+    const CoroutineLoop::Step step(*driver.loop, *driver.task);
+    given = PyObject_CallObject(method.get(), arguments);
+  }
   if (given != nullptr) return given;
   const Reference value = value_of_stop_iteration();
   PyObject* result = nullptr;
@@ -174,7 +178,8 @@ Reference sendable(PyObject* awaitable) {
 
 Reference make_driver_type() { return Reference::steal(PyType_FromSpec(&spec)); }
 
-Reference drive(PyObject* driver_type, PyObject* awaitable, AsyncLoop& loop, CoroutineTask& task) {
+Reference drive(PyObject* driver_type, PyObject* awaitable, CoroutineLoop& loop,
+                CoroutineTask& task) {
   Reference coroutine = sendable(awaitable);
   if (!coroutine) return {};
   auto* const driver =

@@ -12,13 +12,13 @@
 
 namespace unirun::python {
 
-class AsyncLoop;
+class CoroutineLoop;
 class CoroutineTask;
 
 struct CoroutineDriver {
   PyObject ob_base;
   PyObject* coroutine;  // Or what an awaitable's __await__ gave.
-  AsyncLoop* loop;
+  CoroutineLoop* loop;
   CoroutineTask* task;  // Null once it has ended.
 };
 
@@ -26,7 +26,7 @@ struct CoroutineDriver {
 [[nodiscard]] Reference make_driver_type();
 
 // Null: an exception is set; that `awaitable` is none, for example.
-[[nodiscard]] Reference drive(PyObject* driver_type, PyObject* awaitable, AsyncLoop& loop,
+[[nodiscard]] Reference drive(PyObject* driver_type, PyObject* awaitable, CoroutineLoop& loop,
                               CoroutineTask& task);
 
 }  // namespace unirun::python

@@ -1,5 +1,5 @@
-// CoroutineTask is the part of a task whose code is a coroutine: what an AsyncLoop asks of it, and
-// what the loop keeps for it.
+// CoroutineTask is the part of a task whose code is a coroutine: what a CoroutineLoop asks of it,
+// and what the loop keeps for it.
 //
 // Thread: the loop's, with the GIL, but for what names another.
 
@@ -16,6 +16,7 @@
 namespace unirun::python {
 
 class AsyncLoop;
+class CoroutineLoop;
 struct CoroutineDriver;
 
 // Keeps the tasks that name it together, on one loop: whichever the first was given to, as long as
@@ -38,7 +39,7 @@ class CoroutineTask {
 
   [[nodiscard]] TaskState& state() const { return state_; }
   // Where it runs; null: nowhere yet, or on a worker. Thread: any.
-  [[nodiscard]] AsyncLoop* loop() const { return loop_.load(std::memory_order_acquire); }
+  [[nodiscard]] CoroutineLoop* loop() const { return loop_.load(std::memory_order_acquire); }
   [[nodiscard]] LoopHome* home() const { return home_; }
   // Whether asyncio has been told to cancel it. Thread: any.
   [[nodiscard]] bool was_cancelled() const { return cancelled_.load(std::memory_order_acquire); }
@@ -54,6 +55,7 @@ class CoroutineTask {
 
  private:
   friend class AsyncLoop;
+  friend class CoroutineLoop;
 
   // Before it begins. False: it is no coroutine after all, and was handed to the workers.
   [[nodiscard]] virtual bool belongs_on_loop(Shared<TaskState>& task) noexcept = 0;
@@ -66,7 +68,7 @@ class CoroutineTask {
 
   TaskState& state_;
   LoopHome* const home_;
-  std::atomic<AsyncLoop*> loop_{nullptr};
+  std::atomic<CoroutineLoop*> loop_{nullptr};
   std::atomic<bool> cancelled_{false};
   Instant began_{};                    // Where it is measured.
   CoroutineDriver* driver_ = nullptr;  // Borrowed of the next.

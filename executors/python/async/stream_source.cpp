@@ -8,7 +8,7 @@
 #include <array>
 #include <utility>
 
-#include "executors/python/async/async_loop.h"
+#include "executors/python/async/coroutine_loop.h"
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/calls/invocation.h"
 #include "executors/python/future.h"
@@ -156,7 +156,7 @@ bool was_struck(PyObject* asyncio) {
 // Awaited: until there is room, or, where there is some, for others to have their turn.
 PyObject* room(PyObject* self, PyObject* /*nothing*/) {
   ValueStream& stream = stream_of(self);
-  AsyncLoop* const loop = AsyncLoop::current();
+  CoroutineLoop* const loop = CoroutineLoop::current();
   const Reference asyncio = Reference::steal(PyImport_ImportModule("asyncio"));
   if (!asyncio) return nullptr;
   const bool is_cancelled = stream.is_cancelled();

@@ -5,8 +5,8 @@
 #include <exception>
 #include <optional>
 
-#include "executors/python/async/async_loop.h"
 #include "executors/python/async/asyncio_mailbox.h"
+#include "executors/python/async/coroutine_loop.h"
 #include "executors/python/callbacks/caller_variables.h"
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/interpreter/gil_guard.h"
@@ -189,7 +189,7 @@ PyObject* would_hold_up(const NativeFunction& function) {
 
 PyObject* wait_for(const std::shared_ptr<NativeFunction>& function, CppArguments arguments) {
   if (!runs_here(function->options())) {
-    if (AsyncLoop::current() != nullptr) return would_hold_up(*function);
+    if (CoroutineLoop::current() != nullptr) return would_hold_up(*function);
     const Shared<NativeCall> call = begin(function, std::move(arguments));
     const WaitLabel label("C++ function", "", function->name());
     static_cast<void>(wait_until_settled(*call, Instant::max()));

@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "executors/python/async/async_loop.h"
+#include "executors/python/async/coroutine_loop.h"
 #include "executors/python/calls/blocking_call.h"
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/calls/invocation.h"
@@ -101,7 +101,7 @@ Result<void> Context::reload(std::string_view module, const CallOptions& options
 
 Result<void> Context::close() {
   state_->close();
-  if (EventLoop::current() != nullptr || AsyncLoop::current() != nullptr) return {};
+  if (EventLoop::current() != nullptr || CoroutineLoop::current() != nullptr) return {};
   return state_->wait_until_ended();
 }
 

@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "executors/python/async/async_loop.h"
+#include "executors/python/async/coroutine_loop.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/runtime.h"
 #include "executors/python/tasks/waiting.h"
@@ -23,7 +23,7 @@ void enqueue_in(std::int64_t interpreter_id, Shared<TaskState> task) noexcept {
 bool cancel_task(TaskState& task) noexcept { return Runtime::get().cancel(task); }
 
 std::optional<Error> refuse_in_coroutine(std::string_view what) {
-  if (AsyncLoop::current() == nullptr) return std::nullopt;
+  if (CoroutineLoop::current() == nullptr) return std::nullopt;
   return Error{
       .code = Errc::unsupported,
       .message = fmt::format(
@@ -35,7 +35,7 @@ std::optional<Error> refuse_in_coroutine(std::string_view what) {
 
 bool wait_until_settled(TaskState& task, Instant deadline) {
   if (task.is_settled()) return true;
-  if (AsyncLoop::current() != nullptr) return false;
+  if (CoroutineLoop::current() != nullptr) return false;
   if (PythonWorker* const worker = PythonWorker::current(); worker != nullptr) {
     const GILGuard guard;  // A task may have let go of it.
     if (guard.attached()) return worker->serve_until(task, deadline);

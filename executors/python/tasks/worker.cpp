@@ -4,11 +4,8 @@
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
-#include "executors/python/interpreter/interruption.h"
-#include "executors/python/interpreter/interruption_lock.h"
 #include "executors/python/interpreter/main_thread.h"
 #include "executors/python/interpreter/python_thread.h"
-#include "executors/python/interpreter/raise_in_thread.h"
 #include "executors/python/interpreter/stack_room.h"
 #include "executors/python/interpreter/stand_in.h"
 #include "executors/python/tasks/waiting.h"
@@ -87,30 +84,17 @@ bool PythonWorker::interrupt(const TaskState& task) {
 
 // Thread: with the GIL of its interpreter.
 bool PythonWorker::strike(const TaskState& task) {
-  const InterruptionLock lock(interruption_mutex_);
-  if (running_.load(std::memory_order_relaxed) != &task) return false;
-  if (is_shielded()) return deferred_ = true;
-  if (is_importing(python_state_)) {
-    observer_.ask_again(*running_.load(std::memory_order_relaxed));
-    return true;
-  }
-  if (!interrupt_thread(python_id_)) return false;
-  if (!interrupted_) counts_.interrupted.add(1);
-  interrupted_ = true;
-  return true;
+  const RunningTask::Strike strike = running_.strike(task);
+  if (strike == RunningTask::Strike::not_now) observer_.ask_again(*running_.get());
+  return strike != RunningTask::Strike::missed;
 }
 
 template <class Predicate>
 bool PythonWorker::interrupt_if(Predicate&& is_meant) {
   std::optional<OwnInterpreter::Visit> visiting;
   if (!visit(visiting)) return false;
-  const TaskState* task = nullptr;
-  {
-    const InterruptionLock lock(interruption_mutex_);
-    const TaskState* const running = running_.load(std::memory_order_relaxed);
-    if (running != nullptr && is_meant(*running)) task = running;
-  }
-  return task != nullptr && strike(*task);
+  const Shared<TaskState> task = running_.find(std::forward<Predicate>(is_meant));
+  return task && strike(*task);
 }
 
 bool PythonWorker::interrupt(const ContextState& context) {
@@ -124,15 +108,8 @@ bool PythonWorker::interrupt(TaskId id) {
 Shared<TaskState> PythonWorker::interrupt_running() {
   std::optional<OwnInterpreter::Visit> visiting;
   if (!visit(visiting)) return {};
-  Shared<TaskState> task;
-  {
-    const InterruptionLock lock(interruption_mutex_);
-    TaskState* const running = running_.load(std::memory_order_relaxed);
-    if (running == nullptr) return {};
-    running->add_owner();  // It cannot end before we let go of the GIL, or of the lock.
-    task = Shared<TaskState>(running);
-  }
-  static_cast<void>(strike(*task));
+  Shared<TaskState> task = running_.find([](const TaskState& /*task*/) { return true; });
+  if (task) static_cast<void>(strike(*task));
   return task;
 }
 
@@ -208,8 +185,7 @@ void PythonWorker::work() {
     const Instant asked = clock.now();
     if (!thread.attach()) break;
     counts_.gil_wait.record(clock.now() - asked);
-    python_id_ = PyThread_get_thread_ident();
-    python_state_ = PyThreadState_Get();
+    running_.settle_in();
     serve();
     thread.leave();
     if (!crew_.lie_down(*this)) {
@@ -252,54 +228,29 @@ void PythonWorker::attach_again(PyThreadState* state) {
   counts_.gil_wait.record(SystemClock().now() - asked);
 }
 
-// `step` is what the task does here: what would interrupt it interrupts this, and nothing else.
-template <class Step>
-void PythonWorker::run_as(TaskState& task, Step step) {
-  TaskState* const outer = running_.load(std::memory_order_relaxed);
-  const bool outer_interrupted = std::exchange(interrupted_, false);
-  // What was sent to the task that waits for this one waits until that goes on.
-  const bool outer_waits = outer_interrupted && is_interruption_pending(PyThreadState_Get());
-  if (outer_waits) clear_interruption(python_id_);
-  const unsigned outer_shields = std::exchange(shields_, 0);
-  const bool outer_deferred = std::exchange(deferred_, false);
-  running_.store(&task, std::memory_order_release);
-  step();
-  const InterruptionLock lock(interruption_mutex_);
-  // It must not strike what runs here next, nor code of ours.
-  if (interrupted_) clear_interruption(python_id_);
-  if (outer_waits) static_cast<void>(interrupt_thread(python_id_));
-  shields_ = outer_shields;
-  deferred_ = outer_deferred;
-  interrupted_ = outer_interrupted;
-  running_.store(outer, std::memory_order_release);
-}
-
 void PythonWorker::run(TaskState& task) {
   const CallDepth new_chain(0);
   const ContextState::Turn turn(task.bound_to.get());
   if (task.coroutine != nullptr && !task.is_settled()) {
-    bool stays = true;
-    run_as(task, [&] { stays = task.coroutine->belongs_on_worker(); });
-    if (!stays) return;
+    const RunningTask::Step step(running_, task);
+    if (!task.coroutine->belongs_on_worker()) return;
   }
   if (!task.start()) return;
   if (!task.was_queued()) return task.run();  // Nobody's but ours: it does not count.
   counts_.started.add(1);
   observer_.on_taken(task);
   const Instant began = task.stands_for > 0 ? SystemClock().now() : Instant{};
-  run_as(task, [&] { task.run(); });
+  {
+    const RunningTask::Step step(running_, task);
+    task.run();
+  }
   if (task.ending() == Ending::cancelled || task.ending() == Ending::timed_out) task.mark_over();
   count(task, began);
   observer_.on_ended(task);
 }
 
 void PythonWorker::count(const TaskState& task, Instant began) {
-  switch (task.ending()) {
-    case Ending::executed: counts_.executed.add(1); break;
-    case Ending::failed: counts_.failed.add(1); break;
-    case Ending::cancelled: counts_.cancelled.add(1); break;
-    case Ending::timed_out: counts_.timed_out.add(1); break;
-  }
+  counts_.count_end(task.ending());
   if (task.stands_for == 0) return;
   counts_.queue_wait.record(began - task.submitted_at, task.stands_for);
   counts_.execution.record(SystemClock().now() - began, task.stands_for);
@@ -350,7 +301,7 @@ bool PythonWorker::wait_for_either(TaskState& task, Instant deadline, bool bound
 }
 
 bool PythonWorker::serve_until(TaskState& task, Instant deadline) {
-  const TaskState* const waiting = running_.load(std::memory_order_relaxed);
+  const TaskState* const waiting = running_.get();
   // What is bound elsewhere needs nothing of what anybody may run; what is bound to nobody may.
   const bool bound_only =
       waiting != nullptr && waiting->bound_to != nullptr && task.bound_to != nullptr;
@@ -368,33 +319,7 @@ bool PythonWorker::serve_until(TaskState& task, Instant deadline) {
   return task.is_settled();
 }
 
-// ---- A part that is not interrupted ----
-
-void PythonWorker::raise_shield() {
-  const InterruptionLock lock(interruption_mutex_);
-  ++shields_;
-}
-
-bool PythonWorker::lower_shield() {
-  const InterruptionLock lock(interruption_mutex_);
-  if (!is_shielded() || --shields_ > 0 || !std::exchange(deferred_, false)) return false;
-  counts_.interrupted.add(1);
-  return true;
-}
-
 // ---- A stack that is used up ----
-
-// From now on this is the thread of the worker's that runs Python code: with what was sent to the
-// other and has not been raised there.
-void PythonWorker::move(PyThreadState* from, PyThreadState* to) {
-  const InterruptionLock lock(interruption_mutex_);
-  python_id_ = to->thread_id;
-  python_state_ = to;
-  const Reference pending = Reference::borrow(from->async_exc);
-  if (!pending) return;
-  static_cast<void>(raise_in_thread(from->thread_id, nullptr));
-  static_cast<void>(raise_in_thread(to->thread_id, pending.get()));
-}
 
 bool PythonWorker::run_with_room(const std::function<void()>& work) {
   if (has_stack_room()) return work(), true;
@@ -403,9 +328,9 @@ bool PythonWorker::run_with_room(const std::function<void()>& work) {
       [&] {
         this_worker = this;
         PyThreadState* const inner = PyThreadState_Get();
-        move(outer, inner);
+        running_.move(outer, inner);
         work();
-        move(inner, outer);
+        running_.move(inner, outer);
         this_worker = nullptr;
       },
       options_.stack_bytes);

@@ -24,25 +24,14 @@
 #include "executors/python/interpreter/own_interpreter.h"
 #include "executors/python/tasks/crew.h"
 #include "executors/python/tasks/placement.h"
+#include "executors/python/tasks/running_task.h"
 #include "executors/python/tasks/task_queue.h"
 #include "executors/python/tasks/worker_counts.h"
+#include "executors/python/tasks/worker_observer.h"
 #include "executors/thread/service_thread.h"
 #include "framework/doorbell.h"
 
 namespace unirun::python {
-
-// Hears of a worker's tasks. Thread: the worker's, with the GIL.
-class WorkerObserver {
- public:
-  // One that was queued runs now, or was found to have been ended before.
-  virtual void on_taken(TaskState& task) noexcept = 0;
-  virtual void on_ended(TaskState& task) noexcept = 0;
-  // One that runs cannot be interrupted at this moment. With the GIL.
-  virtual void ask_again(TaskState& task) noexcept = 0;
-
- protected:
-  ~WorkerObserver() = default;
-};
 
 class PythonWorker {
  public:
@@ -100,9 +89,7 @@ class PythonWorker {
   // The same for whatever runs here now, which is given; nothing where nothing does.
   [[nodiscard]] Shared<TaskState> interrupt_running();
   // What runs here now. Only to compare.
-  [[nodiscard]] const TaskState* running() const {
-    return running_.load(std::memory_order_acquire);
-  }
+  [[nodiscard]] const TaskState* running() const { return running_.get(); }
 
   [[nodiscard]] const WorkerCounts& counts() const { return counts_; }
   [[nodiscard]] std::uint32_t id() const { return options_.id; }
@@ -132,11 +119,10 @@ class PythonWorker {
   // worker's meanwhile. False: that cannot be had, and it has not run. With the GIL.
   [[nodiscard]] bool run_with_room(const std::function<void()>& work);
 
-  // From here to the same number of lower_shield() what would be raised here waits. With the GIL.
-  void raise_shield();
-  // True: something has waited, and is the caller's to raise.
-  [[nodiscard]] bool lower_shield();
-  [[nodiscard]] bool is_shielded() const { return shields_ > 0; }
+  // As RunningTask has them. With the GIL.
+  void raise_shield() { running_.raise_shield(); }
+  [[nodiscard]] bool lower_shield() { return running_.lower_shield(); }
+  [[nodiscard]] bool is_shielded() const { return running_.is_shielded(); }
 
  private:
   void live();
@@ -151,9 +137,6 @@ class PythonWorker {
   [[nodiscard]] bool interrupt_if(Predicate&& is_meant);
   [[nodiscard]] Shared<TaskState> take();
   void run(TaskState& task);
-  template <class Step>
-  void run_as(TaskState& task, Step step);
-  void move(PyThreadState* from, PyThreadState* to);
   void count(const TaskState& task, Instant began);
   void sleep();
   void breathe();
@@ -174,13 +157,7 @@ class PythonWorker {
   bool searches_ = false;                 // Called by the crew, and has not looked yet.
   bool bound_next_ = false;               // Whose turn it is.
 
-  std::atomic<TaskState*> running_{nullptr};
-  std::mutex interruption_mutex_;  // Where there is no GIL: guards `running_` against interrupt().
-  bool interrupted_ = false;       // An exception was sent to this thread for `running_`.
-  unsigned shields_ = 0;           // Of `running_`.
-  bool deferred_ = false;          // An interruption of it waits for the last of them to go.
-  unsigned long python_id_ = 0;    // Of the thread, as Python's threading has it.
-  PyThreadState* python_state_ = nullptr;  // Its own.
+  RunningTask running_{counts_};
 
   std::optional<ServiceThread> thread_;
   std::unique_ptr<OwnInterpreter> interpreter_;  // Others look once it has begun.

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "executors/python/tasks/statistics.h"
+#include "executors/python/tasks/task_state.h"
 #include "framework/lag_histogram.h"
 
 namespace unirun::python {
@@ -36,6 +37,14 @@ struct alignas(64) WorkerCounts {
   LagHistogram execution;   // Of tasks, from there to the end.
   LagHistogram gil_wait;    // Each time that the worker asks for it.
 
+  void count_end(Ending ending) {
+    switch (ending) {
+      case Ending::executed: executed.add(1); break;
+      case Ending::failed: failed.add(1); break;
+      case Ending::cancelled: cancelled.add(1); break;
+      case Ending::timed_out: timed_out.add(1); break;
+    }
+  }
   void add_times_to(Stats& stats) const {
     stats.queue_wait.add(queue_wait.read());
     stats.execution.add(execution.read());

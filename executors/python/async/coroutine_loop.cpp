@@ -1,0 +1,213 @@
+#include "executors/python/async/coroutine_loop.h"
+
+#include <utility>
+
+#include "executors/python/async/coroutine_driver.h"
+#include "executors/python/values/exception_text.h"
+#include "framework/clock.h"
+
+namespace unirun::python {
+namespace {
+
+thread_local CoroutineLoop* this_loop = nullptr;
+
+}  // namespace
+
+CoroutineLoop* CoroutineLoop::current() { return this_loop; }
+
+CoroutineLoop::Turn::Turn(CoroutineLoop& loop) : outer_(std::exchange(this_loop, &loop)) {}
+
+CoroutineLoop::Turn::~Turn() { this_loop = outer_; }
+
+// ---- For all ----
+
+void CoroutineLoop::post(std::function<void()> function) {
+  {
+    const std::lock_guard lock(posted_mutex_);
+    if (!takes_posts_) return;
+    posted_.push_back(std::move(function));
+    has_posted_.store(true);
+  }
+  wake();
+}
+
+void CoroutineLoop::cancel(Shared<TaskState> task) {
+  post([this, task = std::move(task)] { cancel_in_asyncio(*task->coroutine); });
+}
+
+void CoroutineLoop::cancel_all(const ContextState* context) {
+  post([this, context] {
+    for (const Shared<TaskState>& task : tasks()) {
+      if (context == nullptr || task->bound_to.get() == context)
+        cancel_in_asyncio(*task->coroutine);
+    }
+  });
+}
+
+std::vector<Shared<TaskState>> CoroutineLoop::tasks() const {
+  std::vector<Shared<TaskState>> found;
+  const std::lock_guard lock(tasks_mutex_);
+  for (CoroutineTask* task = first_; task != nullptr; task = task->next_) {
+    task->state_.add_owner();
+    found.emplace_back(&task->state_);
+  }
+  return found;
+}
+
+void CoroutineLoop::cancel_in_asyncio(CoroutineTask& task) {
+  if (task.cancelled_.exchange(true) || task.asyncio_task_ == nullptr) return;
+  if (!Reference::steal(PyObject_CallMethod(task.asyncio_task_, "cancel", nullptr))) PyErr_Clear();
+}
+
+// ---- Its life ----
+
+bool CoroutineLoop::open() {
+  driver_type_ = make_driver_type();
+  if (driver_type_ && asyncio_.open(*this)) return true;
+  failure_ = error_of_exception();
+  failure_.code = Errc::loop_stopped;
+  failure_.message = "there is no asyncio to run it: " + failure_.message;
+  return false;
+}
+
+void CoroutineLoop::run_posted() {
+  if (!has_posted_.load()) return;
+  std::vector<std::function<void()>> posted;
+  {
+    const std::lock_guard lock(posted_mutex_);
+    posted.swap(posted_);
+    has_posted_.store(false);
+  }
+  for (const auto& function : posted) function();
+}
+
+void CoroutineLoop::settle_what_is_left() {
+  {
+    const std::lock_guard lock(posted_mutex_);
+    takes_posts_ = false;
+  }
+  run_posted();
+  while (first_ != nullptr) {
+    CoroutineTask& task = *first_;
+    task.driver_->task = nullptr;
+    if (task.state_.claim(Ending::failed)) {
+      task.state_.fail({.code = Errc::stuck,
+                        .message = "it went on after it was cancelled, and its loop was ended"});
+    }
+    count_end(task);
+  }
+}
+
+void CoroutineLoop::drop() {
+  driver_type_ = {};
+  asyncio_.drop();
+}
+
+// ---- The beginning of a task ----
+
+void CoroutineLoop::link(CoroutineTask& task) {
+  const std::lock_guard lock(tasks_mutex_);
+  task.next_ = std::exchange(first_, &task);
+  if (task.next_ != nullptr) task.next_->previous_ = &task;
+}
+
+void CoroutineLoop::unlink(CoroutineTask& task) {
+  const std::lock_guard lock(tasks_mutex_);
+  if (task.previous_ != nullptr) {
+    task.previous_->next_ = task.next_;
+  } else {
+    first_ = task.next_;
+  }
+  if (task.next_ != nullptr) task.next_->previous_ = task.previous_;
+  task.next_ = task.previous_ = nullptr;
+}
+
+std::optional<Error> CoroutineLoop::refusal(const TaskState& /*task*/) {
+  if (asyncio_.is_open()) return std::nullopt;
+  return failure_;
+}
+
+void CoroutineLoop::begin(Shared<TaskState> task) {
+  CoroutineTask& code = *task->coroutine;
+  code.loop_.store(this, std::memory_order_release);
+  if (!task->start()) return let_go(*task);
+  static_cast<void>(task.release());  // Among those that have begun, until count_end().
+  link(code);
+  counts_.started.add(1);
+  observer_.on_taken(code.state_);
+  if (code.state_.stands_for > 0) {
+    code.began_ = SystemClock().now();
+    counts_.queue_wait.record(code.began_ - code.state_.submitted_at, code.state_.stands_for);
+  }
+  std::optional<Error> error = refusal(code.state_);
+  if (!error) {
+    const auto started = start_coroutine(code);
+    if (started.ok()) return;
+    error = started.error();
+  }
+  const bool is_cancelled = error->code == Errc::cancelled;
+  if (code.state_.claim(is_cancelled ? Ending::cancelled : Ending::failed))
+    code.state_.fail(*std::move(error));
+  count_end(code);
+}
+
+Result<void> CoroutineLoop::start_coroutine(CoroutineTask& task) {
+  const auto coroutine = task.make();
+  if (!coroutine.ok()) return coroutine.error();
+  const Reference driver = drive(driver_type_.get(), coroutine->get(), *this, task);
+  if (!driver) return error_of_exception();
+  task.driver_ = reinterpret_cast<CoroutineDriver*>(driver.get());
+  // Its first step may be its last, and the task be gone then.
+  task.state_.add_owner();
+  const Shared<TaskState> kept(&task.state_);
+  const Reference context = task.context();
+  Reference asyncio_task = asyncio_.start(driver.get(), context.get());
+  if (asyncio_task) {
+    if (task.driver_ != nullptr) task.asyncio_task_ = asyncio_task.release();
+    return {};
+  }
+  task.driver_->task = nullptr;
+  return error_of_exception();
+}
+
+// ---- Steps ----
+
+CoroutineLoop::Step::Step(CoroutineLoop& loop, CoroutineTask& task)
+    : step_(loop.running_, task.state()), outer_(ContextState::current()) {
+  ContextState::set_current(task.state().bound_to.get());
+}
+
+CoroutineLoop::Step::~Step() { ContextState::set_current(outer_); }
+
+CoroutineEnd CoroutineLoop::end(CoroutineTask& task, PyObject* value) {
+  if (value != nullptr) {
+    task.end(value, CoroutineEnd::returned);
+    count_end(task);
+    return CoroutineEnd::returned;
+  }
+  if (PyErr_ExceptionMatches(asyncio_.cancelled_error()) == 0) {
+    task.end(nullptr, CoroutineEnd::raised);
+    count_end(task);
+    return CoroutineEnd::raised;
+  }
+  PyErr_Clear();
+  task.end(nullptr, CoroutineEnd::cancelled);
+  count_end(task);
+  PyErr_SetNone(asyncio_.cancelled_error());
+  return CoroutineEnd::cancelled;
+}
+
+void CoroutineLoop::count_end(CoroutineTask& task) {
+  unlink(task);
+  task.driver_ = nullptr;
+  const Reference asyncio_task = Reference::steal(std::exchange(task.asyncio_task_, nullptr));
+  const Shared<TaskState> state(&task.state_);
+  state->mark_over();
+  counts_.count_end(state->ending());
+  if (state->stands_for > 0)
+    counts_.execution.record(SystemClock().now() - task.began_, state->stands_for);
+  let_go(*state);
+  observer_.on_ended(*state);
+}
+
+}  // namespace unirun::python
