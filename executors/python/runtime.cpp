@@ -35,17 +35,6 @@ constexpr std::uint64_t timed_of = 16;
 // When a host ends, code that was interrupted has so long before it is given up.
 constexpr Duration exit_grace = std::chrono::milliseconds(200);
 
-Error not_initialized() {
-  if (Interpreter::has_ended()) {
-    return Error{.code = Errc::finalized,
-                 .message = "Python has ended, or is about to, and the PythonExecutor with it"};
-  }
-  return Error{.code = Errc::not_initialized,
-               .message =
-                   "the PythonExecutor is not running: call PythonExecutor::initialize() "
-                   "first, or it has been shut down"};
-}
-
 // As a warning of Python's, which its filters know what to do with.
 Result<void> warn(const std::string& text) {
   const GILGuard guard;
@@ -246,7 +235,8 @@ void Runtime::open_parallel() {
 
 // Asked anew each time: where there may be no GIL an import may have brought it back.
 ModeReport Runtime::execution_mode() {
-  if (!is_running()) return {.mode = ExecutionMode::automatic, .reason = not_initialized().message};
+  if (!is_running())
+    return {.mode = ExecutionMode::automatic, .reason = Interpreter::no_executor().message};
   ModeFacts facts = facts_;
 #ifdef Py_GIL_DISABLED
   facts.gil_enabled = Interpreter::is_gil_enabled();
@@ -335,7 +325,7 @@ bool Runtime::admit(TaskState& task, const SubmitOptions& options) {
     if (admission_.try_enter()) return true;
   }
   if (!is_running()) {
-    reject(task, not_initialized());
+    reject(task, Interpreter::no_executor());
   } else {
     reject(task, {.code = Errc::queue_full,
                   .message = fmt::format("{} tasks wait, which is the limit "
@@ -356,7 +346,7 @@ bool Runtime::start_timer(const Shared<TaskState>& task, Duration timeout) {
   }
   admission_.leave();
   reject(*task, is_running() ? Error{.code = Errc::unsupported, .message = timer.error().message}
-                             : not_initialized());
+                             : Interpreter::no_executor());
   return false;
 }
 
@@ -369,10 +359,10 @@ bool Runtime::push(Shared<TaskState>& task, ContextId id) {
     error = refusal(id);
   } else if (task->coroutine == nullptr || task->coroutine->begins_on_worker()) {
     if (pool_.crew().push(task.get())) return static_cast<void>(task.release()), true;
-    error = not_initialized();
+    error = Interpreter::no_executor();
   } else {
     // The loops still take what workers pass on to them once it has begun to end.
-    const auto pushed = is_running() ? loops_.push(task.get()) : not_initialized();
+    const auto pushed = is_running() ? loops_.push(task.get()) : Interpreter::no_executor();
     if (pushed.ok()) return static_cast<void>(task.release()), true;
     error = pushed.error();
   }
@@ -384,7 +374,7 @@ bool Runtime::push(Shared<TaskState>& task, ContextId id) {
 
 // Of what a context does not take.
 Error Runtime::refusal(ContextId id) {
-  if (!is_running()) return not_initialized();
+  if (!is_running()) return Interpreter::no_executor();
   const auto context = contexts_.find(id);
   if (context != nullptr && context->is_lost()) return context->loss();
   const std::string name =
@@ -453,7 +443,7 @@ void Runtime::submit_batch(std::span<Shared<TaskState>> tasks, const SubmitOptio
   }
   for (Shared<TaskState>& task : tasks) {
     admission_.leave();
-    reject(*task, not_initialized());
+    reject(*task, Interpreter::no_executor());
   }
 }
 
@@ -492,7 +482,7 @@ void Runtime::end_passed(TaskState& task) {
 
 Result<std::shared_ptr<ContextState>> Runtime::add_context(BindOptions options) {
   auto worker = is_running() ? pool_.choose_for_context() : nullptr;
-  if (worker == nullptr) return not_initialized();
+  if (worker == nullptr) return Interpreter::no_executor();
   return contexts_.add(std::move(options), std::move(worker));
 }
 
@@ -664,7 +654,7 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
                  .message = "shutdown() on a worker would wait for itself: call it elsewhere"};
   }
   Phase running = Phase::running;
-  if (!phase_.compare_exchange_strong(running, Phase::stopping)) return not_initialized();
+  if (!phase_.compare_exchange_strong(running, Phase::stopping)) return Interpreter::no_executor();
   const GILRelease released;
   pool_.crew().dismiss();
   admission_.close();
@@ -706,7 +696,8 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
 // ---- Statistics ----
 
 NumaReport Runtime::numa_report() {
-  if (!is_running()) return {.nodes = {}, .is_applied = false, .reason = not_initialized().message};
+  if (!is_running())
+    return {.nodes = {}, .is_applied = false, .reason = Interpreter::no_executor().message};
   return pool_.numa_report();
 }
 

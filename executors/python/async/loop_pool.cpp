@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "executors/python/interpreter/interpreter.h"
+
 namespace unirun::python {
 
 // ---- Beginning and end ----
@@ -78,12 +80,7 @@ Result<AsyncLoop*> LoopPool::choose(LoopHome* home) {
 
 // REQUIRES: the lock.
 Result<AsyncLoop*> LoopPool::choose_any() {
-  if (!is_open_) {
-    return Error{.code = Errc::not_initialized,
-                 .message =
-                     "the PythonExecutor is not running: call PythonExecutor::initialize() "
-                     "first, or it has been shut down"};
-  }
+  if (!is_open_) return Interpreter::no_executor();
   AsyncLoop* best = nullptr;
   std::size_t usable = 0;
   for (const auto& loop : loops_) {

@@ -9,20 +9,11 @@
 #include <utility>
 
 #include "executors/python/calls/interpreter_calls.h"
+#include "executors/python/interpreter/interpreter.h"
 #include "executors/python/processes/process_pool.h"
 #include "framework/clock.h"
 
 namespace unirun::python {
-namespace {
-
-Error not_open() {
-  return {.code = Errc::not_initialized,
-          .message =
-              "the PythonExecutor is not running: call PythonExecutor::initialize() first, "
-              "or it has been shut down"};
-}
-
-}  // namespace
 
 void Parallel::open(Options options) {
   const std::lock_guard lock(mutex_);
@@ -77,7 +68,7 @@ void Parallel::forget() {
 
 Result<CallRunner*> Parallel::enter(ExecutionMode mode) {
   const std::lock_guard lock(mutex_);
-  if (!is_open_) return not_open();
+  if (!is_open_) return Interpreter::no_executor();
   auto runner = find_runner(mode);
   if (runner.ok()) ++entering_;
   return runner;
@@ -111,7 +102,7 @@ Result<CallRunner*> Parallel::find_interpreters() {
   interpreters_ = *std::move(calls);
   with_fallback_ = std::make_unique<FallbackCalls>(*interpreters_, [this]() -> Result<CallRunner*> {
     const std::lock_guard lock(mutex_);
-    if (!is_open_ && !processes_) return not_open();
+    if (!is_open_ && !processes_) return Interpreter::no_executor();
     return find_processes();
   });
   return with_fallback_.get();

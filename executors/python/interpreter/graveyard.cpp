@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "executors/python/interpreter/python_thread.h"
+
 namespace unirun::python {
 namespace {
 
@@ -23,8 +25,6 @@ Plots& plots() {
   static auto* const all = new Plots;
   return *all;
 }
-
-std::int64_t current_interpreter() { return PyInterpreterState_GetID(PyInterpreterState_Get()); }
 
 std::vector<PyObject*> take(std::int64_t interpreter_id) {
   const std::lock_guard lock(plots().mutex);
@@ -54,7 +54,7 @@ void Graveyard::bury(PyObject* object, std::int64_t interpreter_id) noexcept {
 void Graveyard::clear() {
   if (plots().taken.load(std::memory_order_relaxed) == 0) return;
   // What dies may bury more, and may run any code.
-  for (PyObject* const object : take(current_interpreter())) Py_DECREF(object);
+  for (PyObject* const object : take(PythonThread::interpreter_id())) Py_DECREF(object);
 }
 
 void Graveyard::call(Bell bell) { plots().bell.store(bell, std::memory_order_release); }

@@ -159,6 +159,17 @@ bool Interpreter::is_running() { return Gate::is_open(); }
 
 bool Interpreter::has_ended() { return finalized; }
 
+Error Interpreter::no_executor() {
+  if (finalized) {
+    return Error{.code = Errc::finalized,
+                 .message = "Python has ended, or is about to, and the PythonExecutor with it"};
+  }
+  return Error{.code = Errc::not_initialized,
+               .message =
+                   "the PythonExecutor is not running: call PythonExecutor::initialize() "
+                   "first, or it has been shut down"};
+}
+
 Result<void> Interpreter::start(const InterpreterOptions& options) {
   if (finalized) return has_been_finalized();
   if (started != nullptr && !Gate::is_open()) {

@@ -46,6 +46,8 @@ class Interpreter {
   [[nodiscard]] static bool is_running();
   // For good, or it is about to.
   [[nodiscard]] static bool has_ended();
+  // What is said where no executor runs: not_initialized, or finalized once it has ended.
+  [[nodiscard]] static Error no_executor();
 
   // ---- Thread: any; each takes the GIL where there is one ----
 

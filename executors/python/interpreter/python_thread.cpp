@@ -112,6 +112,11 @@ PyThreadState* PythonThread::attached_state() {
 #endif
 }
 
+std::int64_t PythonThread::interpreter_id() {
+  PyThreadState* const state = attached_state();
+  return state != nullptr ? PyInterpreterState_GetID(PyThreadState_GetInterpreter(state)) : -1;
+}
+
 PyThreadState* PythonThread::find_state() {
   if (home_ != nullptr) return home_;
   PyThreadState* const found = PyGILState_GetThisThreadState();

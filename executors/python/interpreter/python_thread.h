@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "executors/python/tasks/or_hang.h"
@@ -32,6 +33,8 @@ class PythonThread {
 
   // The state with which this thread holds the GIL, of whichever interpreter; null: it does not.
   [[nodiscard]] static PyThreadState* attached_state();
+  // Of that interpreter; -1: it does not hold the GIL.
+  [[nodiscard]] static std::int64_t interpreter_id();
 
   // Waits for the GIL, in the state that this thread has, which is made the first time: of the
   // interpreter that brought the thread along, else of the main one. False: there is no

@@ -7,29 +7,24 @@
 #include "executors/python/interpreter/python_thread.h"
 
 namespace unirun::python {
-namespace {
-
-std::int64_t current_interpreter() { return PyInterpreterState_GetID(PyInterpreterState_Get()); }
-
-}  // namespace
 
 Ref Ref::steal(PyObject* object) {
   if (object == nullptr) return {};
   auto* const held = new Held{};
   held->object = object;
-  held->interpreter_id = current_interpreter();
+  held->interpreter_id = PythonThread::interpreter_id();
   return Ref(held);
 }
 
 Ref Ref::borrow(PyObject* object) { return steal(Py_XNewRef(object)); }
 
 PyObject* Ref::get() const {
-  return held_ != nullptr && held_->interpreter_id == current_interpreter() ? held_->object
-                                                                            : nullptr;
+  if (held_ == nullptr || held_->interpreter_id != PythonThread::interpreter_id()) return nullptr;
+  return held_->object;
 }
 
 void Ref::drop(Held* held) noexcept {
-  if (PythonThread::attached_state() != nullptr && current_interpreter() == held->interpreter_id) {
+  if (PythonThread::interpreter_id() == held->interpreter_id) {
     Py_DECREF(held->object);
   } else {
     Graveyard::bury(held->object, held->interpreter_id);

@@ -1,7 +1,7 @@
 // Ref owns one Python object for C++: it is copied, moved and dropped on any thread, with the GIL
 // or without, and the object dies in the interpreter to which it belongs.
 //
-// Thread: any, each Ref one at a time; steal(), borrow() and get() with the GIL of the interpreter.
+// Thread: any, each Ref one at a time; steal() and borrow() with the GIL of the interpreter.
 
 #pragma once
 
@@ -35,8 +35,8 @@ class Ref {
 
   explicit operator bool() const { return held_ != nullptr; }
 
-  // Borrowed; null for a Ref of nothing, and for an object that does not belong to the interpreter
-  // whose GIL this thread holds.
+  // Borrowed; null for a Ref of nothing, for an object that does not belong to the interpreter
+  // whose GIL this thread holds, and where it holds none.
   [[nodiscard]] PyObject* get() const;
 
   // Borrowed, whatever the thread: to pass on, not to touch.

@@ -1,0 +1,122 @@
+// E01: the end of Python, for good. A program of its own, since nothing runs after it.
+
+#include "executors/python/python.h"
+// Python.h first.
+
+#include <doctest/doctest.h>
+
+#include <latch>
+#include <thread>
+#include <vector>
+
+#include "executors/python/interpreter/gil_guard.h"
+#include "executors/python/interpreter/interpreter.h"
+#include "framework/clock.h"
+#include "framework/event_loop.h"
+#include "framework/run_task.h"
+#include "tests/python_executor/executor_fixture.h"
+
+namespace unirun::python {
+namespace {
+
+using Outcomes = std::vector<Result<Value>>;
+
+template <class T>
+Errc code_of(const Result<T>& result) {
+  return result.ok() ? Errc::ok : result.error().code;
+}
+
+Errc code_of_stream() {
+  const SystemClock clock;
+  EventLoop loop(clock);
+  const auto read = []() -> Task<Errc> {
+    Stream stream = PythonExecutor::stream("builtins", "range", {3});
+    const std::optional<Result<Value>> item = co_await stream.next();
+    co_return item ? code_of(*item) : Errc::ok;
+  };
+  return run_task(loop, read());
+}
+
+// What is left of a Python that ended: each of these outlives it.
+struct Heirlooms {
+  future<PyObject*> result = PythonExecutor::submit([] { return PyList_New(0); });
+  future<int> derived;
+  Result<Context> context = PythonExecutor::bind({.name = "heir"});
+  Result<Value> object = PythonExecutor::call("builtins", "object");
+  Registration function = PythonExecutor::register_function("legacy", [](int n) { return n; });
+};
+
+}  // namespace
+
+TEST_CASE("A01: finalize() ends Python for good, and whoever asks for it later is told so") {
+  REQUIRE_FALSE(PythonExecutor::finalize().ok());
+  CHECK(PythonExecutor::finalize().error().code == Errc::unsupported);  // None was started.
+  CHECK(PythonExecutor::initialize({.num_workers = 2}) == 0);
+  CHECK(PythonExecutor::finalize().error().code == Errc::unsupported);  // It is in use.
+
+  Heirlooms left;
+  REQUIRE(left.context.ok());
+  REQUIRE(left.object.ok());
+  REQUIRE(left.result.wait_for(patience));
+  const Ref kept = left.object->as_ref();
+
+  // A thread that has a state of Python's, and lives on.
+  std::latch attached(1);
+  std::latch ended(1);
+  bool attached_later = true;
+  std::thread witness([&] {
+    { CHECK(GILGuard().attached()); }
+    attached.count_down();
+    ended.wait();
+    attached_later = GILGuard().attached();
+  });
+  attached.wait();
+
+  REQUIRE(PythonExecutor::shutdown() == 0);
+  std::thread([] { CHECK(PythonExecutor::finalize().error().code == Errc::unsupported); }).join();
+  {
+    const GILGuard guard;
+    CHECK(Interpreter::finalize(50ms).error().code == Errc::stuck);
+  }
+  CHECK(PythonExecutor::call("math", "sqrt", {4.0}).error().code == Errc::not_initialized);
+  CHECK(PythonExecutor::initialize({.num_workers = 1}) == 0);  // Until now it can begin again.
+  CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
+  REQUIRE(PythonExecutor::shutdown() == 0);
+
+  const auto done = PythonExecutor::finalize();
+  REQUIRE_MESSAGE(done.ok(), (done.ok() ? "" : done.error().message));
+  ended.count_down();
+  witness.join();
+  CHECK_FALSE(attached_later);
+  CHECK_FALSE(GILGuard().attached());
+  CHECK_FALSE(PythonExecutor::is_initialized());
+
+  CHECK(PythonExecutor::finalize().error().code == Errc::finalized);
+  CHECK(PythonExecutor::initialize({}) == static_cast<int>(Errc::finalized));
+  auto submitted = PythonExecutor::submit([] { return 1; });
+  CHECK(code_of(submitted) == Errc::finalized);
+  CHECK(code_of(PythonExecutor::call("math", "sqrt", {4.0})) == Errc::finalized);
+  auto asked = PythonExecutor::async_call("asyncio", "sleep", {0});
+  CHECK(code_of(asked) == Errc::finalized);
+  const std::vector<CallSpec> calls = {{"math", "sqrt", {4.0}}};
+  auto gathered = PythonExecutor::gather(calls);
+  auto parallel = PythonExecutor::parallel(calls);
+  const Result<Outcomes> all = gathered.get();
+  CHECK((all.ok() ? code_of(all->front()) : all.error().code) == Errc::finalized);
+  const Result<Outcomes> both = parallel.get();
+  CHECK((both.ok() ? code_of(both->front()) : both.error().code) == Errc::finalized);
+  CHECK(code_of_stream() == Errc::finalized);
+  CHECK(code_of(PythonExecutor::bind()) == Errc::finalized);
+  CHECK(code_of(left.context->call("__main__", "f")) == Errc::finalized);
+  CHECK_FALSE(PythonExecutor::interrupt(TaskId{1}));
+  CHECK(PythonExecutor::shutdown() == static_cast<int>(Errc::finalized));
+
+  // What needs no Python goes on, and nothing that outlives it touches it.
+  CHECK(PythonExecutor::get_stats().tasks_executed > 0);
+  CHECK(kept.get() == nullptr);
+  CHECK(left.result.is_ready());
+  left.derived = left.result.then([](PyObject* /*value*/) { return 1; });
+  CHECK(code_of(left.derived) == Errc::finalized);
+}
+
+}  // namespace unirun::python
