@@ -128,6 +128,48 @@ class Thing:
   }
 }
 
+TEST_CASE("A07: an exception in a destructor is Python's hook's, wherever the object dies") {
+  const Running running({.num_workers = 2});
+  Context watcher = bound({.preload = R"(
+import sys
+raised = []
+sys.unraisablehook = lambda it: raised.append(it.exc_type.__name__)
+class Mine:
+    def __init__(self, kind): self.kind = kind
+    def __del__(self): raise self.kind('in a destructor')
+def make(kind): return Mine(kind)
+def drop(): make(SystemExit)
+)"});
+  const auto has_raised = [&](const char* kind) {
+    const Instant last = SystemClock().now() + 60s;
+    while (*watcher.eval("kind in raised", {{"kind", kind}}) != Value(true))
+      REQUIRE(SystemClock().now() < last);
+  };
+  // In a call, whose outcome is another.
+  require_ok(watcher.call("__main__", "drop"));
+  has_raised("SystemExit");
+  // Of a Ref that this thread drops, which has no GIL.
+  require_ok(watcher.eval("make(ValueError)"));
+  has_raised("ValueError");
+  // Of what a future holds that nobody reads.
+  const auto make = watcher.eval("make");
+  require_ok(make);
+  {
+    auto unread = PythonExecutor::submit(
+        [make = make->as_ref()] { return PyObject_CallOneArg(make.get(), PyExc_KeyError); });
+    REQUIRE(unread.wait_for(60s));
+  }
+  has_raised("KeyError");
+  // Of a context that closes.
+  {
+    Context other = bound();
+    require_ok(other.eval("globals().update(it=f(KeyboardInterrupt))", {{"f", *make}}));
+    CHECK(other.close().ok());
+  }
+  has_raised("KeyboardInterrupt");
+  require_ok(watcher.exec("sys.unraisablehook = sys.__unraisablehook__"));
+}
+
 TEST_CASE("A07: a weak reference to what a context held is dead once it is closed") {
   const Running running({.num_workers = 2});
   Context keeper = bound();
