@@ -75,6 +75,9 @@ GOALS = {
     "submit 10,000, get() each": Goal(value=5),
     "a task of a batch of 64, there and back": Goal(value=0.2, better_than_rival=3),
     "statistics, of a task's time in a burst": Goal(value=5),
+    "coroutines, one at a time": Goal(value=90, better_than_rival=1.8, one_cpu_only=True),
+    "coroutines, 10,000 at once": Goal(value=350, better_than_rival=3.5),
+    "a level of callbacks, 10,000 deep": Goal(value=2),
     "GILGuard, when nobody runs Python": Goal(value=0.15),
 }
 

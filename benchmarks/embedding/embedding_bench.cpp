@@ -2,9 +2,11 @@
 // one writes in five minutes, in turns and in the same run: the median of the rounds. Prints one
 // JSON object a line: {"metric", "unit", "value", "floor", "rival"}; 0 where there is none.
 //
-// usage: embedding_bench [rounds, default 9] [gil: only what is about it]
+// usage: embedding_bench [rounds, default 9] [gil | coroutines | callbacks: only what is about
+// them]
 
 #include "asgi_rounds.h"
+#include "coroutine_rounds.h"
 #include "floors.h"
 // Python.h first.
 
@@ -15,7 +17,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <span>
+#include <string_view>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "executors/python/interpreter/gil_guard.h"
@@ -328,6 +332,55 @@ void measure_asgi() {
       [&] { return per_second([] { AsgiRounds::floor(); }); }, nobody);
 }
 
+// ---- Coroutines ----
+
+void measure_coroutines() {
+  for (const auto& [function, one, many] :
+       {std::tuple{"echo", "coroutines, one at a time", "coroutines, 10,000 at once"},
+        {"pause", "the same, that wait a turn of the loop", "10,000 of those at once"}}) {
+    CoroutineRounds coroutines(function);
+    const auto per_second = [](int count, auto work) {
+      return [=] { return count / microseconds_of([&] { work(count); }) * 1e3; };
+    };
+    compare(one, "K/s", per_second(trips, [&](int count) { coroutines.one_at_a_time(count); }),
+            nobody, per_second(trips, [&](int count) { coroutines.rival_one_at_a_time(count); }));
+    compare(many, "K/s", per_second(burst, [&](int count) { coroutines.at_once(count); }),
+            per_second(burst, [&](int count) { coroutines.floor_at_once(count); }),
+            per_second(burst, [&](int count) { coroutines.rival_at_once(count); }));
+  }
+}
+
+// ---- Callbacks ----
+
+// Python code that calls C++ that calls Python again, so deep, and back: what each level takes.
+double microseconds_of_level(int depth) {
+  const auto down = PythonExecutor::register_function(
+      "down", [](int level) { return PythonExecutor::call("depth", "descend", {level}); });
+  const char* const code =
+      "import unirun\n"
+      "def descend(level):\n"
+      "    return unirun.call('down', level - 1) if level else 0\n";
+  const auto defined = PythonExecutor::submit([&] {
+                         PyObject* const names = PyModule_GetDict(PyImport_AddModule("depth"));
+                         PyDict_SetItemString(names, "__builtins__", PyEval_GetBuiltins());
+                         python::Reference::steal(PyRun_String(code, Py_file_input, names, names));
+                       }).get();
+  const double time = microseconds_of([&] {
+    const auto came_back = PythonExecutor::call("depth", "descend", {depth});
+    if (!defined.ok() || !came_back.ok()) std::abort();
+  });
+  return time / depth;
+}
+
+void measure_depth() {
+  for (const auto& [metric, depth] : {std::pair{"a level of callbacks, 100 deep", 100},
+                                      {"a level of callbacks, 1,000 deep", 1'000},
+                                      {"a level of callbacks, 10,000 deep", 10'000}}) {
+    compare(
+        metric, "us", [depth = depth] { return microseconds_of_level(depth); }, nobody, nobody);
+  }
+}
+
 // ---- The GIL ----
 
 void measure_gil() {
@@ -486,7 +539,8 @@ int main(int argc, char** argv) {
   using namespace unirun::bench;
   if (argc > 1) rounds = std::max(1, std::atoi(argv[1]));
   if (PythonExecutor::initialize({.num_workers = 1}) != 0) return 1;
-  if (argc < 3) {
+  const std::string_view only = argc > 2 ? argv[2] : "";
+  if (only.empty()) {
     measure_round_trips();
     measure_dispatch();
     measure_calls();
@@ -495,9 +549,13 @@ int main(int argc, char** argv) {
     measure_statistics();
     measure_asgi();
   }
-  measure_gil();
-  measure_gil_of_main_thread();
-  measure_gil_of_worker();
+  if (only.empty() || only == "coroutines") measure_coroutines();
+  if (only.empty() || only == "callbacks") measure_depth();
+  if (only.empty() || only == "gil") {
+    measure_gil();
+    measure_gil_of_main_thread();
+    measure_gil_of_worker();
+  }
   static_cast<void>(PythonExecutor::shutdown());
   return 0;
 }
