@@ -86,10 +86,12 @@ bool Asyncio::open(Client& client) {
 bool Asyncio::find_names() {
   task_class_ = attribute(asyncio_, "Task");
   cancelled_error_ = attribute(asyncio_, "CancelledError");
+  qualname_ = Reference::steal(PyUnicode_InternFromString("__qualname__"));
   plain_names_ = tuple_of({"loop", "name"});
   context_names_ = tuple_of({"loop", "name", "context"});
   const Reference descriptor = call(attribute(selector_, "fileno"));
-  if (!task_class_ || !cancelled_error_ || !plain_names_ || !context_names_ || !descriptor)
+  if (!task_class_ || !cancelled_error_ || !qualname_ || !plain_names_ || !context_names_ ||
+      !descriptor)
     return false;
   descriptor_ = static_cast<int>(PyLong_AsLong(descriptor.get()));
   return descriptor_ >= 0;
@@ -174,7 +176,7 @@ void Asyncio::close() {
 void Asyncio::drop() {
   if (link_ != nullptr) std::exchange(link_, nullptr)->loop = nullptr;
   for (Reference* const held :
-       {&asyncio_, &selector_, &loop_, &task_class_, &cancelled_error_, &plain_names_,
+       {&asyncio_, &selector_, &loop_, &task_class_, &cancelled_error_, &qualname_, &plain_names_,
         &context_names_, &select_, &call_soon_, &call_at_, &first_step_, &first_context_})
     *held = {};
 }
@@ -234,8 +236,8 @@ bool Asyncio::capture(PyObject* const* arguments, Py_ssize_t size, PyObject* nam
   return true;
 }
 
-Reference Asyncio::make_task(PyObject* coroutine, PyObject* context) {
-  Reference name = Reference::steal(PyObject_GetAttrString(coroutine, "__qualname__"));
+Reference Asyncio::make_task(PyObject* coroutine, PyObject* named, PyObject* context) {
+  Reference name = Reference::steal(PyObject_GetAttr(named, qualname_.get()));
   if (!name) {
     PyErr_Clear();
     name = Reference::borrow(Py_None);  // It counts them.
@@ -249,8 +251,8 @@ Reference Asyncio::make_task(PyObject* coroutine, PyObject* context) {
   return task;
 }
 
-Reference Asyncio::start(PyObject* coroutine, PyObject* context) {
-  Reference task = make_task(coroutine, context);
+Reference Asyncio::start(PyObject* coroutine, PyObject* named, PyObject* context) {
+  Reference task = make_task(coroutine, named, context);
   if (task) take_first_step();
   return task;
 }

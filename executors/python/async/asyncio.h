@@ -45,8 +45,9 @@ class Asyncio {
   void drop();
 
   // Makes a task of asyncio's, in `context` or, where that is null, in a copy of the loop's, and
-  // takes its first step, after which it may have ended. Null: an exception is set.
-  [[nodiscard]] Reference start(PyObject* coroutine, PyObject* context);
+  // takes its first step, after which it may have ended. It has the name of what `named` says, or a
+  // number. Null: an exception is set.
+  [[nodiscard]] Reference start(PyObject* coroutine, PyObject* named, PyObject* context);
 
   // A future of asyncio's. Null: an exception is set.
   [[nodiscard]] Reference create_future();
@@ -66,7 +67,7 @@ class Asyncio {
 
   [[nodiscard]] bool find_names();
   [[nodiscard]] bool hook_in();
-  [[nodiscard]] Reference make_task(PyObject* coroutine, PyObject* context);
+  [[nodiscard]] Reference make_task(PyObject* coroutine, PyObject* named, PyObject* context);
   void take_first_step();
   [[nodiscard]] PyObject* select(PyObject* timeout);
   [[nodiscard]] bool capture(PyObject* const* arguments, Py_ssize_t size, PyObject* names);
@@ -86,6 +87,7 @@ class Asyncio {
   Reference loop_;
   Reference task_class_;
   Reference cancelled_error_;
+  Reference qualname_;       // The word.
   Reference plain_names_;    // Of the arguments of Task;
   Reference context_names_;  // and with a context.
   Reference select_;         // As they were before they were hooked.

@@ -97,17 +97,12 @@ PyObject* close(PyObject* self, PyObject* /*nothing*/) {
 PyObject* itself(PyObject* self) { return Py_NewRef(self); }
 PyObject* await(PyObject* self, PyObject* /*nothing*/) { return Py_NewRef(self); }
 
-// cr_frame, cr_code and whatever else debuggers ask for.
+// __qualname__, cr_frame, cr_code and whatever else debuggers ask for.
 PyObject* get_attribute(PyObject* self, PyObject* name) {
   PyObject* const own = PyObject_GenericGetAttr(self, name);
   if (own != nullptr || PyErr_ExceptionMatches(PyExc_AttributeError) == 0) return own;
   PyErr_Clear();
   return PyObject_GetAttr(driver_of(self).coroutine, name);
-}
-
-// Asked for by every task, so not by way of an AttributeError.
-PyObject* get_name(PyObject* self, void* name) {
-  return PyObject_GetAttrString(driver_of(self).coroutine, static_cast<const char*>(name));
 }
 
 int traverse(PyObject* self, visitproc visit, void* arg) {
@@ -137,21 +132,12 @@ std::array<PyMethodDef, 5> methods{{
     {nullptr, nullptr, 0, nullptr},
 }};
 
-char short_name[] = "__name__";
-char long_name[] = "__qualname__";
-std::array<PyGetSetDef, 3> names{{
-    {short_name, get_name, nullptr, nullptr, short_name},
-    {long_name, get_name, nullptr, nullptr, long_name},
-    {nullptr, nullptr, nullptr, nullptr, nullptr},
-}};
-
-std::array<PyType_Slot, 11> slots{{
+std::array<PyType_Slot, 10> slots{{
     {Py_tp_dealloc, slot(dealloc)},
     {Py_tp_traverse, slot(traverse)},
     {Py_tp_clear, slot(clear)},
     {Py_tp_getattro, slot(get_attribute)},
     {Py_tp_methods, methods.data()},
-    {Py_tp_getset, names.data()},
     {Py_tp_iter, slot(itself)},
     {Py_tp_iternext, slot(next)},
     {Py_am_await, slot(itself)},

@@ -161,7 +161,7 @@ Result<void> CoroutineLoop::start_coroutine(CoroutineTask& task) {
   task.state_.add_owner();
   const Shared<TaskState> kept(&task.state_);
   const Reference context = task.context();
-  Reference asyncio_task = asyncio_.start(driver.get(), context.get());
+  Reference asyncio_task = asyncio_.start(driver.get(), task.driver_->coroutine, context.get());
   if (asyncio_task) {
     if (task.driver_ != nullptr) task.asyncio_task_ = asyncio_task.release();
     return {};

@@ -161,16 +161,22 @@ Result<Reference> FunctionCache::look_up(const Names& names, PyObject* main) {
   return found;
 }
 
+// Not PyImport_GetModule(), which asks the module's spec each time whether it is being imported:
+// the one that is kept was imported.
+bool FunctionCache::is_imported(const Names& names) {
+  const Reference now =
+      Reference::steal(PyObject_GetItem(PyImport_GetModuleDict(), names.module_name.get()));
+  if (!now) PyErr_Clear();
+  return now.get() == names.module.get();
+}
+
 Result<Reference> FunctionCache::find(std::string_view module, std::string_view function,
                                       PyObject* main) {
   const bool imports = main == nullptr || module != "__main__";
-  const std::string key = fmt::format("{}{}:{}", imports ? "" : "*", module, function);
+  std::string key(imports ? "" : "*");
+  key.append(module).append(":").append(function);
   Kept names = kept(key);
-  if (names != nullptr && imports) {
-    const Reference now = Reference::steal(PyImport_GetModule(names->module_name.get()));
-    if (now.get() != names->module.get()) names = nullptr;
-  }
-  PyErr_Clear();
+  if (names != nullptr && imports && !is_imported(*names)) names = nullptr;
   if (names == nullptr) {
     names = make(module, function, imports);
     if (names == nullptr) return error_as(Errc::import_failed);

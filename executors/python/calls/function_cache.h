@@ -54,6 +54,7 @@ class FunctionCache {
 
   [[nodiscard]] static Kept make(std::string_view module, std::string_view function, bool imports);
   [[nodiscard]] static Result<Reference> look_up(const Names& names, PyObject* main);
+  [[nodiscard]] static bool is_imported(const Names& names);
   [[nodiscard]] Kept kept(const std::string& key);
   void keep(const std::string& key, Kept names);
 
