@@ -330,26 +330,33 @@ it = wrong
 }
 
 TEST_CASE("A12: the end of a registration waits for calls that run, and later ones raise") {
-  const Running running(1);
+  const Running running(2);
   std::latch inside(1);
   std::latch let_go(1);
   std::atomic<bool> ended{false};
-  auto slow = PythonExecutor::register_function("slow", [&] {
+  auto slow = PythonExecutor::register_function("slow", [&](bool waits) {
+    if (!waits) return;
     inside.count_down();
     let_go.wait();
     ended = true;
   });
-  auto outcome =
-      run("import unirun\nslow = unirun.functions.slow\nslow()\ntry:\n  slow()\nexcept "
-          "AttributeError as "
-          "e:\n  it = str(e)\n");
+  auto outcome = run("import unirun\nunirun.functions.slow(True)\nit = 'returned'\n");
   inside.wait();
-  std::thread other([&] { let_go.count_down(); });
+  // Once its end has begun, which shows by the name.
+  std::thread other([&] {
+    while (PythonExecutor::call("unirun", "call", {"slow", false}).ok()) std::this_thread::yield();
+    CHECK_FALSE(ended.load());
+    let_go.count_down();
+  });
   slow.reset();
   CHECK(ended.load());
   other.join();
   REQUIRE(outcome.wait_for(patience));
-  CHECK(*outcome.get() == Value("no C++ function is registered under the name 'slow'"));
+  CHECK(*outcome.get() == Value("returned"));
+  const auto later = PythonExecutor::call("unirun", "call", {"slow", true});
+  REQUIRE_FALSE(later.ok());
+  CHECK(later.error().type == "builtins.AttributeError");
+  CHECK(later.error().message == "no C++ function is registered under the name 'slow'");
 }
 
 TEST_CASE("A12: a function may end its own registration, and a later one takes the name over") {
