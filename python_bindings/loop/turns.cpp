@@ -247,15 +247,18 @@ bool Turns::call(PyObject* handle) {
 // deserved it.
 bool Turns::call_for(const LoopOccupant* occupant, PyObject* handle) {
   called_for_ = occupant;
+  thread_state_ = PyThreadState_Get();
   const bool fine = call_plain(handle);
   called_for_ = nullptr;
   if (std::exchange(struck_, false)) python::raise_in_thread(thread_, nullptr);
   return fine;
 }
 
-void Turns::strike(PyObject* exception) {
+bool Turns::strike(PyObject* exception) {
+  if (python::is_importing(thread_state_)) return false;
   struck_ = true;
   python::raise_in_thread(thread_, exception);
+  return true;
 }
 
 bool Turns::call_plain(PyObject* handle) {

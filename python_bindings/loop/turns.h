@@ -56,9 +56,9 @@ class Turns final : public TurnHook {
   [[nodiscard]] bool works_for(const LoopOccupant* occupant) const {
     return occupant != nullptr && called_for_ == occupant;
   }
-  // Raises `exception` in that call, and in nothing that is called after it. Any thread, with the
-  // GIL. REQUIRES: works_for() somebody.
-  void strike(PyObject* exception);
+  // Raises `exception` in that call, and in nothing that is called after it. False: that cannot be
+  // struck just now, but a moment later. Any thread, with the GIL. REQUIRES: works_for() somebody.
+  [[nodiscard]] bool strike(PyObject* exception);
 
   // Lets go of the selector, before that is closed, and of the EventLoop.
   void close();
@@ -100,8 +100,9 @@ class Turns final : public TurnHook {
   bool host_wants_turn_ = false;  // Alone: the EventLoop has something to do.
   OccupantOf occupant_of_ = nullptr;
   const LoopOccupant* called_for_ = nullptr;
-  unsigned long thread_ = 0;  // That runs the host, as Python counts threads.
-  bool struck_ = false;       // Since this call began.
+  unsigned long thread_ = 0;               // That runs the host, as Python counts threads,
+  PyThreadState* thread_state_ = nullptr;  // and its state during that call.
+  bool struck_ = false;                    // Since this call began.
 
   int epoll_ = -1;  // The selector's.
   Reference selector_;

@@ -19,6 +19,9 @@ class Attendant {
   // Runs `errand` with the GIL, soon, in the order of posting. It must not throw.
   void post(std::function<void()> errand);
 
+  // The same, and again some milliseconds later until it returns true.
+  void post_until(std::function<bool()> errand);
+
   // The same, and waits for it. False if it is not done within `timeout`: somebody holds the GIL.
   // REQUIRES: this thread does not.
   [[nodiscard]] bool run(std::function<void()> errand, Duration timeout);

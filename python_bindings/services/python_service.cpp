@@ -1,6 +1,8 @@
 #include "python_bindings/services/python_service.h"
 // python_service.h first: it brings Python.h.
 
+#include <utility>
+
 #include "python_bindings/gil.h"
 #include "python_bindings/services/attendant.h"
 
@@ -64,7 +66,10 @@ Task<> PythonService::run_async(ServiceContext& context) {
 
 void PythonService::interrupt() {
   if (task_) return task_->interrupt();
-  Attendant::of_process().post([thread = thread_] { thread->interrupt(); });
+  Attendant::of_process().post_until([thread = thread_, is_told = false]() mutable {
+    if (!std::exchange(is_told, true)) thread->tell_interrupted();
+    return thread->strike();
+  });
 }
 
 std::string PythonService::stack() const {

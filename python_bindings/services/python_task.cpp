@@ -15,7 +15,8 @@ struct PythonTask::Objects {
   std::shared_ptr<ServiceLink> link;
   RunningThread beginning;
 
-  void interrupt() const;
+  // False: not just now, but a moment later.
+  [[nodiscard]] bool interrupt() const;
   [[nodiscard]] std::string stack() const;
 
  private:
@@ -24,12 +25,13 @@ struct PythonTask::Objects {
   [[nodiscard]] Turns& turns() const { return *as_loop_core(loop.ptr()).turns; }
 };
 
-void PythonTask::Objects::interrupt() const {
-  if (link) link->tell_interrupted();
+bool PythonTask::Objects::interrupt() const {
   if (beginning.is_inside()) return beginning.strike();
-  if (!task) return;
-  if (keeps_loop()) turns().strike(py::module_::import("asyncio").attr("CancelledError").ptr());
+  if (!task) return true;
+  const py::object cancelled = py::module_::import("asyncio").attr("CancelledError");
+  if (keeps_loop() && !turns().strike(cancelled.ptr())) return false;
   loop.attr("call_soon_threadsafe")(task.attr("cancel"));
+  return true;
 }
 
 std::string PythonTask::Objects::stack() const {
@@ -98,15 +100,18 @@ void PythonTask::take() {
 }
 
 void PythonTask::interrupt() {
-  Attendant::of_process().post([objects = std::weak_ptr<Objects>(objects_)] {
-    const auto held = objects.lock();
-    if (!held) return;
-    try {
-      held->interrupt();
-    } catch (py::error_already_set& error) {  // The loop is closed: the task has ended.
-      error.discard_as_unraisable("unirun: the interruption of a task");
-    }
-  });
+  Attendant::of_process().post_until(
+      [objects = std::weak_ptr<Objects>(objects_), is_told = false]() mutable {
+        const auto held = objects.lock();
+        if (!held) return true;
+        try {
+          if (held->link && !std::exchange(is_told, true)) held->link->tell_interrupted();
+          return held->interrupt();
+        } catch (py::error_already_set& error) {  // The loop is closed: the task has ended.
+          error.discard_as_unraisable("unirun: the interruption of a task");
+          return true;
+        }
+      });
 }
 
 std::string PythonTask::stack() const {

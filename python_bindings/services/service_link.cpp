@@ -28,6 +28,7 @@ std::shared_ptr<PyObject> shared(const py::object& object) {
 
 void RunningThread::enter() {
   id_ = PyThread_get_thread_ident();
+  state_ = PyThreadState_Get();
   is_inside_ = true;
 }
 
@@ -36,15 +37,16 @@ void RunningThread::leave() {
   python::raise_in_thread(id_, nullptr);
 }
 
-void RunningThread::strike() const {
-  if (!is_inside_) return;
+bool RunningThread::strike() const {
+  if (!is_inside_) return true;
+  if (python::is_importing(state_)) return false;
   const py::object cancelled = py::module_::import("unirun.cancellation").attr("Cancelled");
   python::raise_in_thread(id_, cancelled.ptr());
+  return true;
 }
 
-void RunningThread::interrupt() const {
+void RunningThread::tell_interrupted() const {
   if (const auto link = link_.lock()) link->tell_interrupted();
-  strike();
 }
 
 std::string RunningThread::stack() const {
@@ -93,8 +95,9 @@ void ServiceLink::on_cancel(py::function callback) {
 }
 
 void ServiceLink::interrupt_on_cancel() {
-  registrations_.push_back(cancellation_.on_cancel(
-      [thread = thread_] { Attendant::of_process().post([thread] { thread->strike(); }); }));
+  registrations_.push_back(cancellation_.on_cancel([thread = thread_] {
+    Attendant::of_process().post_until([thread] { return thread->strike(); });
+  }));
 }
 
 void ServiceLink::tell_ended(const py::object& /*task*/) const {

@@ -40,10 +40,11 @@ class RunningThread {
   // Whose service runs there.
   void serve(std::weak_ptr<const ServiceLink> link) { link_ = std::move(link); }
 
-  // Raises unirun.Cancelled in the service's code, if it runs now.
-  void strike() const;
-  // The same, and ends what the code may be waiting for.
-  void interrupt() const;
+  // Raises unirun.Cancelled in the service's code, if it runs now. False: that cannot be struck
+  // just now, but a moment later.
+  [[nodiscard]] bool strike() const;
+  // Ends what the code may be waiting for.
+  void tell_interrupted() const;
   // Where it stands, as a traceback shows it; empty where it runs no Python.
   [[nodiscard]] std::string stack() const;
   [[nodiscard]] bool is_inside() const { return is_inside_; }
@@ -51,6 +52,7 @@ class RunningThread {
  private:
   bool is_inside_ = false;
   unsigned long id_ = 0;
+  PyThreadState* state_ = nullptr;  // Of that thread, while it is inside.
   std::weak_ptr<const ServiceLink> link_;
 };
 

@@ -52,6 +52,7 @@ class Worker:
         # Whether a stop may be raised in the main thread: while importing, and in a target that
         # takes no context and so cannot ask. Raised once, so that its clean-up is left alone.
         self._interruptible = True
+        self._asks = False  # Whether the signal is sent until it was heard.
         self._prepared = False  # Whether there is something to run: before that, an error is a failed start.
         self._masks: dict[int, set[int | signal.Signals]] = {}  # Of threads that are forking.
         self._begun = allocate_lock()  # Held until the first frame is here.
@@ -181,12 +182,32 @@ class Worker:
         )
         start_new_thread(self._read_frames, ())
 
-    def _on_stop_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_stop_signal(self, _number: int, frame: FrameType | None) -> None:
         """Runs in the main thread, between two of its instructions."""
         self._cancellation.cancel()
-        if self._interruptible:
-            self._interruptible = False
-            self._cancellation.raise_if_cancelled()
+        if not self._interruptible:
+            return
+        if _is_importing(frame):
+            self._ask_again()
+            return
+        self._interruptible = False
+        self._cancellation.raise_if_cancelled()
+
+    def _ask_again(self) -> None:
+        if not self._asks:
+            self._asks = True
+            start_new_thread(self._ask_until_heard, ())
+
+    def _ask_until_heard(self) -> None:
+        """Send the signal that ends a system call in the main thread, and raises there.
+
+        One that comes just before the call begins ends nothing, and nobody can tell.
+        """
+        pause = SHORTEST_PAUSE
+        while self._interruptible:
+            signal.pthread_kill(self._main_thread, signal.SIGTERM)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def _read_frames(self) -> None:
         self._begun.acquire()  # The first frame is the main thread's.
@@ -195,13 +216,8 @@ class Worker:
             if frame is None or frame.get("type") == "cancel":
                 break
         self._cancellation.cancel()
-        # The signal also ends a system call that the main thread waits in; but one that comes just
-        # before the call begins ends nothing, and nobody can tell. So it is sent until it was heard.
-        pause = SHORTEST_PAUSE
-        while self._interruptible:
-            signal.pthread_kill(self._main_thread, signal.SIGTERM)
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        self._asks = True
+        self._ask_until_heard()
 
     # ---- Forked children are not this service, and SIGTERM is to end them ----
 
@@ -237,6 +253,14 @@ class Worker:
         )
         if not self._channel.flush(CRASH_PATIENCE):
             print(description["traceback"], file=sys.stderr, end="")
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether that is among the statements of Python's import machinery.
+
+    An exception that is raised there leaves the lock of a module held for ever: whoever imports it next hangs.
+    """
+    return frame is not None and frame.f_code.co_filename.startswith("<frozen importlib.")
 
 
 def _peak_memory() -> int | None:

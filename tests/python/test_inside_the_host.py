@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 
 import unirun
 from recorder import PATIENCE, Make
+from targets.slow_module import SlowModule, struck_machinery, wait_until_it_imports
 from unirun import Child, ServiceContext, events
 from worker_host import PACKAGE, TARGETS
 
@@ -200,6 +202,67 @@ def test_an_interruption_strikes_nothing_but_the_service(make_host: Make) -> Non
     assert kinds <= {"normal", "killed", "shutdown"}
     for event in recorder.of(events.ServiceExited, "tree/one"):
         assert event.reason.exception is None
+
+
+def until_the_attendant_has_come_by(make_host: Make) -> None:
+    """Until the thread that takes the GIL on behalf of hosts has done all that it was asked for."""
+    has_come = threading.Event()
+
+    def waits(context: ServiceContext) -> None:
+        context.cancellation.add_callback(has_come.set)
+        context.ready()
+        has_come.wait(PATIENCE)
+
+    host, recorder = make_host(child(waits, "thread", shutdown=PATIENCE))
+    with host:
+        recorder.wait_for(events.ServiceStarted, "tree/one")
+    assert has_come.is_set()
+
+
+@pytest.mark.parametrize("executor", INSIDE)
+def test_an_interruption_waits_while_the_import_machinery_is_at_work(make_host: Make, executor: str) -> None:
+    """Raised there it would leave the module locked, and whoever imports it next would hang."""
+    name = "imported_slowly"
+    importing: list[int] = []
+    started, asked, struck = threading.Event(), threading.Event(), threading.Event()
+    machinery: list[bool] = []
+
+    def imports(context: ServiceContext) -> None:
+        context._link.on_interrupt(asked.set)  # type: ignore[attr-defined]
+        context.ready()
+        importing.append(threading.get_ident())
+        try:
+            __import__(name)
+            while True:
+                pass
+        except BaseException as error:
+            machinery.append(struck_machinery(error))
+            struck.set()
+            raise
+
+    async def imports_on_the_loop(context: ServiceContext) -> None:
+        context.ready()
+        while not started.is_set():  # Until the host is there: it takes the loop from it.
+            await asyncio.sleep(0.001)
+        imports(context)
+
+    target, lag = (imports, None) if executor == "thread" else (imports_on_the_loop, 0.1)
+    host, _ = make_host(
+        child(target, executor, restart="temporary", liveness=lag and {"kind": "loop_lag", "timeout": lag})
+    )
+    with SlowModule(name) as module, host:
+        started.set()
+        try:
+            wait_until(lambda: bool(importing))
+            wait_until_it_imports(importing[0])
+            if executor == "thread":
+                host.service("tree/one").kill()
+            assert asked.wait(PATIENCE)
+            until_the_attendant_has_come_by(make_host)
+        finally:
+            module.finish.set()
+        assert struck.wait(PATIENCE)
+    assert machinery == [False]
 
 
 def test_who_starts_threads_is_interrupted_and_not_the_thread_that_is_being_started(make_host: Make) -> None:

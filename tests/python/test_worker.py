@@ -264,6 +264,15 @@ def test_a_stop_whose_signal_comes_just_before_a_system_call_is_heard(start_work
     assert worker.finish() == (0, "", "")
 
 
+@pytest.mark.parametrize("stop", ["cancel", "terminate"])
+def test_a_stop_does_not_strike_the_import_machinery(start_worker: Start, stop: str) -> None:
+    worker = start_worker("forms:is_stopped_while_it_imports")
+    assert worker.process.stdout is not None
+    assert worker.process.stdout.readline() == b"started\n"
+    getattr(worker, stop)()
+    assert worker.finish() == (0, "struck the machinery: False\n", "")
+
+
 def test_a_stop_before_the_start_runs_nothing(start_worker: Start) -> None:
     worker = start_worker("forms:without_context")
     worker.terminate()  # Races with the start of the interpreter: both ends are right.

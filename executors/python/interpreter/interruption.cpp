@@ -1,7 +1,5 @@
 #include "executors/python/interpreter/interruption.h"
 
-#include <string_view>
-
 #include "executors/python/interpreter/raise_in_thread.h"
 
 namespace unirun::python {
@@ -32,22 +30,6 @@ bool interrupt_thread(unsigned long id) {
 }
 
 void clear_interruption(unsigned long id) { static_cast<void>(raise_in_thread(id, nullptr)); }
-
-bool is_importing(PyThreadState* state) {
-#ifdef Py_GIL_DISABLED
-  static_cast<void>(state);
-  return false;  // Nobody may look at the frames of a thread that runs.
-#else
-  const Reference frame =
-      Reference::steal(reinterpret_cast<PyObject*>(PyThreadState_GetFrame(state)));
-  if (!frame) return false;
-  PyCodeObject* const code = PyFrame_GetCode(reinterpret_cast<PyFrameObject*>(frame.get()));
-  const Reference held = Reference::steal(reinterpret_cast<PyObject*>(code));
-  const char* const file = PyUnicode_AsUTF8(code->co_filename);
-  if (file == nullptr) PyErr_Clear();
-  return file != nullptr && std::string_view(file).starts_with("<frozen importlib.");
-#endif
-}
 
 bool is_interruption_pending(const PyThreadState* state) { return state->async_exc != nullptr; }
 

@@ -20,11 +20,6 @@ namespace unirun::python {
 // Takes back what has not been raised yet, on the calling thread.
 void clear_interruption(unsigned long id);
 
-// Whether Python's import machinery is at work in the thread of this id: an exception that is
-// raised among its own statements leaves the lock of a module held for ever, and whoever imports it
-// next hangs.
-[[nodiscard]] bool is_importing(PyThreadState* state);
-
 // What was sent to the thread whose state this is and has not been raised yet. Thread: that one.
 [[nodiscard]] bool is_interruption_pending(const PyThreadState* state);
 

@@ -1,10 +1,11 @@
-// Raising an exception in a thread that runs Python code. REQUIRES: the GIL.
+// Raising an exception in a thread that runs Python code, and when not to. REQUIRES: the GIL.
 
 #pragma once
 
 #include "executors/python/python.h"
 // Python.h first.
 
+#include <string_view>
 #include <vector>
 
 namespace unirun::python {
@@ -31,6 +32,25 @@ inline bool raise_in_thread(unsigned long id, PyObject* exception) {
   return true;
 #else
   return PyThreadState_SetAsyncExc(id, exception) > 0;
+#endif
+}
+
+// Whether Python's import machinery is at work in the thread whose state this is: an exception that
+// is raised among its own statements leaves the lock of a module held for ever, and whoever imports
+// it next hangs. So who wants to raise one then does so a moment later.
+[[nodiscard]] inline bool is_importing(PyThreadState* state) {
+#ifdef Py_GIL_DISABLED
+  static_cast<void>(state);
+  return false;  // Nobody may look at the frames of a thread that runs.
+#else
+  const Reference frame =
+      Reference::steal(reinterpret_cast<PyObject*>(PyThreadState_GetFrame(state)));
+  if (!frame) return false;
+  PyCodeObject* const code = PyFrame_GetCode(reinterpret_cast<PyFrameObject*>(frame.get()));
+  const Reference held = Reference::steal(reinterpret_cast<PyObject*>(code));
+  const char* const file = PyUnicode_AsUTF8(code->co_filename);
+  if (file == nullptr) PyErr_Clear();
+  return file != nullptr && std::string_view(file).starts_with("<frozen importlib.");
 #endif
 }
 

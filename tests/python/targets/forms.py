@@ -148,6 +148,34 @@ def loses_the_first_signal():
     time.sleep(3600)
 
 
+def is_stopped_while_it_imports():
+    """The module is there once the first signal was heard."""
+    from slow_module import SlowModule, struck_machinery, wait_until_it_imports
+
+    def tell(thread):
+        wait_until_it_imports(thread)
+        print("started")
+
+    with SlowModule("imported_slowly") as module:
+        ours = signal.getsignal(signal.SIGTERM)
+
+        def hear(number, frame):
+            try:
+                ours(number, frame)
+            finally:
+                module.finish.set()
+
+        signal.signal(signal.SIGTERM, hear)
+        threading.Thread(target=tell, args=(threading.get_ident(),)).start()
+        try:
+            import imported_slowly
+
+            time.sleep(3600)
+        except Cancelled as struck:
+            print("struck the machinery:", struck_machinery(struck))
+            raise
+
+
 def raises():
     raise ValueError("no such job")
 
