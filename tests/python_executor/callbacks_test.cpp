@@ -221,9 +221,8 @@ TEST_CASE("A12: a loop that has ended answers loop_stopped, and nobody waits for
           "except RuntimeError as e:\n  it = e.errc\n");
   const auto is_queued = [] {
     const auto chains = PythonExecutor::get_stats().waiting;
-    return std::ranges::any_of(chains, [](const auto& chain) {
-      return chain.back().find("'there'") != std::string::npos;
-    });
+    return std::ranges::any_of(
+        chains, [](const auto& chain) { return chain.back() == "C++ function 'there' (queued)"; });
   };
   const Instant last = SystemClock().now() + patience;
   while (!is_queued()) {

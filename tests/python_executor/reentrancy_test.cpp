@@ -4,6 +4,7 @@
 // Python.h first.
 
 #include <doctest/doctest.h>
+#include <pthread.h>
 
 #include <array>
 #include <future>
@@ -243,6 +244,26 @@ TEST_CASE("A13: who waits for whom is named, down to the code that wants a lock 
     CHECK(holds(chain[3], "in context 'second'"));
   }
   CHECK(PythonExecutor::get_stats().waiting.empty());
+  static_cast<void>(PythonExecutor::shutdown({.drain = 0s}));
+}
+
+TEST_CASE("A13: calls beside one another stand in no queue, and a thread keeps its name") {
+  REQUIRE(PythonExecutor::start({.num_workers = 1}).ok());
+  std::latch may_end(1);
+  const auto wait = PythonExecutor::register_function("wait", [&] { may_end.wait(); });
+  const std::array calls{CallSpec{"unirun", "call", {"wait"}}};
+  std::thread caller([&] {
+    static_cast<void>(::pthread_setname_np(::pthread_self(), "the caller"));
+    CHECK(PythonExecutor::parallel(calls, {.mode = ExecutionMode::multi_executor}).get().ok());
+  });
+  const WaitChain parallel = chain_of(2);
+  may_end.count_down();
+  caller.join();
+  const std::string text = text_of(parallel);
+  CAPTURE(text);
+  REQUIRE(parallel.size() == 2);
+  CHECK(holds(parallel[0], "(the caller)"));
+  CHECK(parallel[1] == "a task");
   static_cast<void>(PythonExecutor::shutdown({.drain = 0s}));
 }
 

@@ -49,7 +49,8 @@ struct Stats {
   Histogram gil_wait;    // Each time that a worker asks for it.
   std::vector<WorkerStats> per_worker;
   // Who waits for whom just now: threads and tasks that wait for tasks. One chain for each that
-  // nobody waits for; one that comes back to where it began is a circle.
+  // nobody waits for; one that comes back to where it began is a circle. A thread bears the name
+  // that it had when it first waited.
   std::vector<WaitChain> waiting{};
 };
 

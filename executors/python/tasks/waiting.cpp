@@ -1,10 +1,11 @@
 #include "executors/python/tasks/waiting.h"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <fstream>
+#include <array>
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
@@ -13,9 +14,20 @@
 #include "executors/python/async/async_loop.h"
 #include "executors/python/callbacks/native_function.h"
 #include "executors/python/contexts/context_state.h"
+#include "executors/python/future.h"
 #include "executors/python/tasks/worker.h"
 
 namespace unirun::python {
+
+// As it was when it first waited: asked once, since every wait would pay for it, and a look at a
+// thousand of them for a file of each.
+struct WaitingThread {
+  ::pid_t id = static_cast<::pid_t>(::syscall(SYS_gettid));
+  std::array<char, 16> name{};  // As many as the kernel keeps, with the zero.
+
+  WaitingThread() { static_cast<void>(::prctl(PR_GET_NAME, name.data())); }
+};
+
 namespace {
 
 // All marks that there are, the latest first. Nothing is called and nothing dropped under it.
@@ -32,9 +44,9 @@ Board& board() {
 
 thread_local const WaitLabel* next_label = nullptr;
 
-::pid_t own_thread() {
-  static thread_local const auto id = static_cast<::pid_t>(::syscall(SYS_gettid));
-  return id;
+const WaitingThread& own_thread() {
+  static thread_local const WaitingThread thread;
+  return thread;
 }
 
 TaskState* running_here() {
@@ -45,11 +57,15 @@ TaskState* running_here() {
 
 thread_local WaitMark* innermost_mark = nullptr;
 
-std::string name_of_thread(::pid_t thread) {
-  std::string name;
-  std::ifstream file(fmt::format("/proc/self/task/{}/comm", thread));
-  std::getline(file, name);
-  return fmt::format("thread {} ({})", thread, name);
+std::string name_of_thread(const WaitingThread& thread) {
+  return fmt::format("thread {} ({})", thread.id, thread.name.data());
+}
+
+// On a worker's or a loop's list. What is made of other calls never is, and never begins.
+bool is_queued(const TaskState& task) {
+  using MadeOfCalls = Outcome<std::vector<Result<Value>>>;
+  if (task.has_started()) return false;
+  return task.was_queued() || dynamic_cast<const MadeOfCalls*>(&task) == nullptr;
 }
 
 std::string name_of_task(const TaskState& task, const std::string& label) {
@@ -62,7 +78,7 @@ std::string name_of_task(const TaskState& task, const std::string& label) {
     name += given.empty() ? fmt::format(" in context {}", static_cast<std::uint64_t>(context->id()))
                           : fmt::format(" in context '{}'", given);
   }
-  return task.has_started() ? name : name + " (queued)";
+  return is_queued(task) ? name + " (queued)" : name;
 }
 
 }  // namespace
@@ -124,7 +140,7 @@ struct WaitMark::Seen {
   Shared<TaskState> served;
   std::string function;
   std::string label;
-  ::pid_t thread;
+  WaitingThread thread;
 
   // For whom it waits now: where that has ended, for what runs on top of it.
   [[nodiscard]] const TaskState* next() const {

@@ -5,8 +5,6 @@
 
 #pragma once
 
-#include <sys/types.h>
-
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +15,7 @@
 namespace unirun::python {
 
 class NativeFrame;
+struct WaitingThread;
 
 // What the thread that waits next waits for, in words: "call", "shop.orders", "find". What it
 // refers to outlives it.
@@ -57,7 +56,7 @@ class WaitMark {
   TaskState* const waiter_;         // That runs on this thread; null: none of ours.
   const NativeFrame* const frame_;  // In which it waits; null: none, or one that waits itself.
   const WaitLabel* const label_;
-  const ::pid_t thread_;
+  const WaitingThread& thread_;
   TaskState* served_ = nullptr;
   WaitMark* const outer_;     // Of this thread.
   WaitMark* next_ = nullptr;  // Of all.
