@@ -7,15 +7,13 @@
 
 #include <doctest/doctest.h>
 
-#include <chrono>
 #include <string>
 
 #include "executors/python/python_executor.h"
 #include "executors/python/values/exception_text.h"
+#include "tests/python_executor/executor_fixture.h"
 
 namespace unirun::python {
-
-inline constexpr Duration patience = std::chrono::seconds(60);
 
 template <class T>
 Errc code_of(const Result<T>& result) {

@@ -7,8 +7,6 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <span>
 #include <string>
@@ -21,6 +19,7 @@
 #include "framework/event_loop.h"
 #include "framework/run_task.h"
 #include "tests/python_executor/executor_fixture.h"
+#include "tests/python_executor/module_folder.h"
 
 namespace unirun::python {
 namespace {
@@ -29,10 +28,7 @@ namespace {
 class Workshop {
  public:
   Workshop() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "unirun-interpreters-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-    std::ofstream(folder_ + "/workshop.py") << R"(
+    modules_.add("workshop", R"(
 import mmap, os, threading, time
 
 def meet(path, me, patience):
@@ -99,9 +95,9 @@ def increment_all(prefix, n):
 def wrong_counters(prefix, n, expected):
     from unirun import state
     return sum(state.counter(prefix + str(i)).value != expected for i in range(n))
-)";
-    std::ofstream(folder_ + "/refuser.py") << "import faulthandler, os\npid = os.getpid\n";
-    std::ofstream(folder_ + "/crasher.py") << R"(
+)");
+    modules_.add("refuser", "import faulthandler, os\npid = os.getpid\n");
+    modules_.add("crasher", R"(
 import os
 try:
     from _interpreters import get_current
@@ -111,22 +107,19 @@ except ImportError:
     here = int(get_current())
 if here != 0:
     os.abort()
-)";
+)");
   }
-  ~Workshop() { std::filesystem::remove_all(folder_); }
-  Workshop(const Workshop&) = delete;
-  Workshop& operator=(const Workshop&) = delete;
 
-  [[nodiscard]] const std::string& folder() const { return folder_; }
+  [[nodiscard]] const std::string& folder() const { return modules_.path(); }
   // A fresh one.
   [[nodiscard]] std::string page() {
-    const std::string path = folder_ + "/page" + std::to_string(++pages_);
+    const std::string path = folder() + "/page" + std::to_string(++pages_);
     std::ofstream(path) << std::string(64, '\0');
     return path;
   }
 
  private:
-  std::string folder_;
+  ModuleFolder modules_;
   int pages_ = 0;
 };
 

@@ -3,8 +3,11 @@
 #include "executors/python/interpreter/main_thread.h"
 // Python.h first.
 
+#include <atomic>
+#include <barrier>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "executor_fixture.h"
 #include "executors/python/interpreter/interpreter.h"
@@ -40,7 +43,30 @@ class Computation {
     return PyLong_AsLong(PyDict_GetItemString(names_.get(), "come"));
   }
 
+  // Computes until each has come so often, and so much is done; or for a minute.
+  void compute_until_visited(int times, int steps) {
+    set("wanted", times);
+    set("work", steps);
+    run("end = time.monotonic() + 60\n"
+        "while (min(visits) < wanted or steps < work) and time.monotonic() < end:\n"
+        "    steps += 1\n");
+  }
+  void begin_visits(int visitors) {
+    set("visitors", visitors);
+    run("visits = [0] * visitors");
+  }
+  long number(const char* expression) {
+    const Reference value =
+        Reference::steal(PyRun_String(expression, Py_eval_input, names_.get(), names_.get()));
+    return PyLong_AsLong(value.get());
+  }
+
   // Of another thread, with the GIL.
+  void visit(int visitor) {
+    PyObject* const visits = PyDict_GetItemString(names_.get(), "visits");
+    const long before = PyLong_AsLong(PyList_GET_ITEM(visits, visitor));
+    PyList_SetItem(visits, visitor, PyLong_FromLong(before + 1));
+  }
   void come() { set("come", PyLong_AsLong(PyDict_GetItemString(names_.get(), "come")) + 1); }
 
  private:
@@ -71,6 +97,88 @@ TEST_CASE("A03: a main thread that computes lets others in though the interval i
   }
   CHECK(Interpreter::start({}).ok());
   CHECK(came == 1);
+}
+
+TEST_CASE(
+    "A03: threads that come all at once, and again and again, share with a main thread that "
+    "computes") {
+  const Running executor({.num_workers = 2});
+  constexpr int guards = 4;
+  constexpr int sources = 2;
+  constexpr int all = guards + sources;
+  long fewest = 0;
+  long steps = 0;
+  {
+    const GILGuard guard;
+    Computation computation;
+    // Until each has come often, and the work of the main thread is done as well.
+    computation.begin_visits(all);
+    std::atomic<bool> over{false};
+    std::barrier<> begin(all);
+    std::vector<std::thread> threads;
+    for (int n = 0; n < guards; ++n) {
+      threads.emplace_back([&, n] {
+        begin.arrive_and_wait();
+        while (!over) {
+          const GILGuard inner;
+          computation.visit(n);
+        }
+      });
+    }
+    for (int n = guards; n < all; ++n) {  // They do not come themselves, but workers for them.
+      threads.emplace_back([&, n] {
+        begin.arrive_and_wait();
+        while (!over)
+          static_cast<void>(PythonExecutor::submit([&] { computation.visit(n); }).get());
+      });
+    }
+    computation.compute_until_visited(20, 200'000);
+    over = true;
+    fewest = computation.number("min(visits)");
+    steps = computation.number("steps");
+    const GILRelease released;
+    for (std::thread& thread : threads) thread.join();
+  }
+  CHECK(fewest >= 20);
+  CHECK(steps >= 200'000);
+}
+
+TEST_CASE("A03: a main thread that is asked lets in all who wait, though the interval is endless") {
+  REQUIRE(Interpreter::start({.switch_interval = endless}).ok());
+  constexpr int all = 8;
+  long came = 0;
+  {
+    const GILGuard guard;
+    Computation computation;
+    std::this_thread::sleep_for(100ms);  // What other tests have cost the main thread is paid then.
+    std::barrier<> begin(all);
+    std::vector<std::thread> threads;
+    for (int n = 0; n < all; ++n) {
+      threads.emplace_back([&] {
+        begin.arrive_and_wait();
+        const GILGuard inner;
+        computation.come();
+      });
+    }
+    // A main thread that has lost its share of time to some lets nobody in until that is paid: then
+    // it is asked by the next who comes.
+    std::atomic<bool> over{false};
+    std::thread later([&] {
+      std::vector<std::thread> more;
+      while (!over) {
+        std::this_thread::sleep_for(100ms);
+        more.emplace_back([] { const GILGuard inner; });
+      }
+      for (std::thread& thread : more) thread.join();
+    });
+    came = computation.compute_until(all);
+    over = true;
+    const GILRelease released;
+    for (std::thread& thread : threads) thread.join();
+    later.join();
+  }
+  CHECK(Interpreter::start({}).ok());
+  CHECK(came == all);
 }
 
 TEST_CASE("A03: what a thread loses by letting others in is bounded, and paid off by time") {

@@ -14,6 +14,7 @@
 #include "executors/python/calls/blocking_call.h"
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/calls/invocation.h"
+#include "executors/python/interpreter/main_interpreter.h"
 #include "executors/python/tasks/waiting.h"
 
 namespace unirun::python {
@@ -33,7 +34,11 @@ class Settled final : public Outcome<T> {
   }
 };
 
+// Where its loop is: not every module loads in every interpreter.
 Result<std::shared_ptr<AsgiApplication>> find_application(const CallSpec& spec) {
+  const InMainInterpreter guard;
+  if (!guard.attached())
+    return Error{.code = Errc::finalized, .message = "Python does not run, or is ending"};
   const auto found = find_function(spec);
   if (!found.ok()) return found.error();
   if (PyCallable_Check(found->get()) == 0) {

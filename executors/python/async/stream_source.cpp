@@ -12,6 +12,7 @@
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/calls/invocation.h"
 #include "executors/python/future.h"
+#include "executors/python/interpreter/main_interpreter.h"
 #include "executors/python/runtime.h"
 #include "executors/python/values/conversion.h"
 #include "executors/python/values/exception_text.h"
@@ -239,18 +240,28 @@ void StreamPump::end(PyObject* value, CoroutineEnd how) noexcept {
 // ---- A turn ----
 
 // An `async def`, with or without a yield.
-bool gives_async(const CallSpec& call) {
-  const auto function = find_function(call);
-  if (!function.ok() || !PyFunction_Check(function->get())) return false;
-  const auto* const code = reinterpret_cast<PyCodeObject*>(PyFunction_GET_CODE(function->get()));
+bool gives_async(PyObject* function) {
+  if (!PyFunction_Check(function)) return false;
+  const auto* const code = reinterpret_cast<PyCodeObject*>(PyFunction_GET_CODE(function));
   return (code->co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)) != 0;
+}
+
+// Whether the main interpreter, where loops are, is to run it. Not every module loads in every
+// interpreter.
+bool is_for_loop(const CallSpec& call) {
+  const auto here = find_function(call);
+  if (here.ok()) return gives_async(here->get());
+  const InMainInterpreter guard;
+  if (!guard.attached()) return false;
+  const auto there = find_function(call);
+  return there.ok() && gives_async(there->get());
 }
 
 bool StreamTurn::open() {
   if (stream_->is_cancelled()) return false;
   // Loops are the main interpreter's.
   const bool is_elsewhere = PyInterpreterState_Get() != PyInterpreterState_Main();
-  if (is_elsewhere && gives_async(call_)) {
+  if (is_elsewhere && is_for_loop(call_)) {
     pump(new StreamPump(stream_, std::exchange(call_, {})));
     return false;
   }

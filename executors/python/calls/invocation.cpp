@@ -92,12 +92,24 @@ Result<Reference> call_object(PyObject* callable, const Args& args, const Kwargs
   return returned;
 }
 
+namespace {
+
+// What "__main__" is in the task that runs; null: what it is for Python. A context's names are its
+// interpreter's, and this thread may be visiting another.
+PyObject* names_here() {
+  const ContextState* const context = ContextState::current();
+  if (context == nullptr ||
+      context->interpreter_id() != PyInterpreterState_GetID(PyInterpreterState_Get()))
+    return nullptr;
+  return context->names();
+}
+
+}  // namespace
+
 Result<Reference> find_function(const CallSpec& call) {
   FunctionCache* const functions = FunctionCache::current();
   if (functions == nullptr) return error_of_exception();
-  const ContextState* const context = ContextState::current();
-  return functions->find(call.module, call.function,
-                         context != nullptr ? context->names() : nullptr);
+  return functions->find(call.module, call.function, names_here());
 }
 
 Result<Value> invoke(const CallSpec& call, Returned returned_as) {
