@@ -340,3 +340,179 @@ with embed.initialize(num_workers=1):
     expected = "unsupported" if sys.version_info < (3, 12) else "wrong_interpreter [3.0]"
     assert output.splitlines() == [expected, "8"]
     assert ("corrupt the heap" in errors) == ((3, 12) <= sys.version_info < (3, 14))
+
+
+# ---- Workers with interpreters, inside a host: before Python 3.14 by consent ----
+
+# 3.12 itself corrupts its heap where interpreters come and go, and aborts where one is left behind.
+needs_interpreters = pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="Python 3.11 has none, which is tested above, and 3.12 none that last"
+)
+
+# begin() initializes with them, and MEETING has the module that the calls name.
+OWN = (
+    MEETING
+    + """
+import signal, threading, warnings
+warnings.simplefilter("ignore", RuntimeWarning)  # It says what the consent risks.
+def begin(**options):
+    own = {"use_subinterpreters": True, "allow_unsafe_subinterpreters": True}
+    return embed.initialize(num_workers=2, sys_path=[FOLDER], **own, **options)
+def run_for_ever(mode, say=print):
+    calls = [("meeting", "meet", (FOLDER, "here", "never"))] * 4
+    try: embed.parallel(calls, mode=mode)
+    except BaseException as error: say(type(error).__name__, getattr(error, "errc", ""))
+def wait_for_parallel():
+    while not any("parallel" in name for chain in embed.waiting() for name in chain): time.sleep(0.001)
+    while not os.path.exists(os.path.join(FOLDER, "here")): time.sleep(0.001)
+"""
+)
+
+
+def ends_well(errors: str) -> bool:
+    """What is interrupted may leave a file to the collector, of which development mode warns."""
+    return "Fatal" not in errors and "terminate" not in errors
+
+
+# The executor's own workers are multi_executor's.
+OWN_MODES = ["automatic", "subinterp", "multi_executor"]
+
+
+@needs_interpreters
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="never more at once than cores")
+@pytest.mark.parametrize("mode", OWN_MODES)
+def test_e15_by_consent_calls_meet_in_interpreters_of_the_host(mode: str) -> None:
+    program = (
+        OWN
+        + f"""
+with begin():
+    report = embed.execution_mode()
+    calls = [("meeting", "meet", (FOLDER, a, b)) for a, b in ("xy", "yx")]
+    one, two = embed.parallel(calls, timeout=60, mode={mode!r})
+print(report.mode, report.refused_modules, report.reason)
+print(one[0] == two[0] == os.getpid(), len({{one[1], two[1], id(os)}}))
+"""
+    )
+    report, places = run(program).splitlines()
+    reason = "allow_unsafe_subinterpreters" if sys.version_info < (3, 14) else "are sound"
+    assert report.startswith("subinterp () ") and reason in report
+    assert places == "True 3"
+
+
+@needs_interpreters
+def test_e15_a_warning_of_the_consent_that_is_an_error_leaves_nothing_behind() -> None:
+    program = (
+        OWN
+        + """
+warnings.simplefilter("error", RuntimeWarning)
+try: begin().__exit__(None, None, None)
+except RuntimeWarning as warning: print("corrupt the heap" in str(warning), embed.is_initialized())
+else: print("no warning")
+warnings.simplefilter("ignore", RuntimeWarning)
+with begin(): print(embed.parallel([("math", "sqrt", (9,))]))
+"""
+    )
+    warned = "True False" if sys.version_info < (3, 14) else "no warning"
+    assert run(program).splitlines() == [warned, "[3.0]"]
+
+
+@needs_interpreters
+def test_e15_a_preloaded_module_that_refuses_interpreters_has_the_host_go_on_without() -> None:
+    program = (
+        OWN
+        + """
+with begin(preload=["faulthandler"]):
+    report = embed.execution_mode()
+    print(report.mode, [refusal.module for refusal in report.refused_modules])
+    print(embed.submit(lambda: id(os)).result() == id(os))
+    print(embed.parallel([("os", "getpid")]) != [os.getpid()])
+with begin(): print(embed.execution_mode().mode, embed.submit(print).exception().errc)
+"""
+    )
+    assert run(program).splitlines() == [
+        "multi_executor ['faulthandler']",
+        "True",
+        "True",
+        "subinterp wrong_interpreter",
+    ]
+
+
+@needs_interpreters
+def test_e01_a_host_begins_and_ends_interpreters_again_and_again() -> None:
+    program = (
+        OWN
+        + """
+def threads(): return len(os.listdir("/proc/self/task"))
+before = None
+for turn in range(20):
+    with begin():
+        for mode in ("subinterp", "multi_executor"):
+            outcomes = embed.parallel([("math", "factorial", (n,)) for n in range(20)], mode=mode)
+            assert outcomes[5] == 120, outcomes
+    if turn == 0: before = threads()
+print(threads() - before)
+"""
+    )
+    assert run(program).strip() == "0"
+
+
+@needs_interpreters
+@pytest.mark.parametrize("mode", OWN_MODES)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a02_a_host_ends_while_interpreters_compute(ending: str, mode: str) -> None:
+    statement, code, words = ENDINGS[ending]
+    program = (
+        OWN
+        + f"""
+begin()
+threading.Thread(target=run_for_ever, args=({mode!r}, lambda *words: None), daemon=True).start()
+wait_for_parallel()
+"""
+        + statement
+    )
+    # Which status Ctrl-C gives is one flag of Python's, and code that an interpreter evaluates clears it.
+    codes = {code, 1} if ending == "interrupt" else {code}
+    for _ in range(3):
+        returned, output, errors = end_of(program)
+        assert returned in codes and not output, errors
+        assert words in errors and ends_well(errors), errors
+
+
+@needs_interpreters
+@pytest.mark.parametrize("mode", OWN_MODES)
+def test_a02_a_host_ends_while_interpreters_are_stuck_in_c(mode: str) -> None:
+    program = (
+        OWN
+        + f"""
+begin()
+calls = [("time", "sleep", (3600,)), ("meeting", "meet", (FOLDER, "here", "never"))]
+def wait():
+    try: embed.parallel(calls, mode={mode!r})
+    except BaseException: pass
+threading.Thread(target=wait, daemon=True).start()
+wait_for_parallel()
+print("the end", flush=True)
+"""
+    )
+    for _ in range(3):
+        returned, output, errors = end_of(program)
+        assert (returned, output) == (0, "the end\n"), errors
+        assert "Traceback" not in errors and ends_well(errors), errors
+
+
+@needs_interpreters
+@pytest.mark.parametrize("mode", OWN_MODES)
+def test_a11_ctrl_c_ends_calls_in_interpreters_and_their_workers_serve_on(mode: str) -> None:
+    program = (
+        OWN
+        + f"""
+begin()
+def interrupt():
+    wait_for_parallel()
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+run_for_ever({mode!r})
+print(embed.parallel([("math", "sqrt", (9,))] * 4, mode={mode!r}))
+"""
+    )
+    assert run(program).splitlines() == ["KeyboardInterrupt ", "[3.0, 3.0, 3.0, 3.0]"]
