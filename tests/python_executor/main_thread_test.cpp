@@ -77,6 +77,30 @@ class Computation {
   Reference names_;
 };
 
+// Threads that come for the GIL now and then. Under an endless interval whoever came too late to be
+// woken in time, or while the main thread had lost its share of time, has it by the next who asks.
+class Latecomers {
+ public:
+  // REQUIRES: without the GIL.
+  void end() {
+    over_ = true;
+    thread_.join();
+  }
+
+ private:
+  void run() {
+    std::vector<std::thread> all;
+    while (!over_) {
+      std::this_thread::sleep_for(100ms);
+      all.emplace_back([] { const GILGuard guard; });
+    }
+    for (std::thread& one : all) one.join();
+  }
+
+  std::atomic<bool> over_{false};
+  std::thread thread_{[this] { run(); }};
+};
+
 }  // namespace
 
 TEST_CASE("A03: a main thread that computes lets others in though the interval is endless") {
@@ -91,9 +115,11 @@ TEST_CASE("A03: a main thread that computes lets others in though the interval i
       const GILGuard inner;
       computation.come();
     });
+    Latecomers latecomers;
     came = computation.compute_until(1);
     const GILRelease released;
     other.join();
+    latecomers.end();
   }
   CHECK(Interpreter::start({}).ok());
   CHECK(came == 1);
@@ -160,22 +186,11 @@ TEST_CASE("A03: a main thread that is asked lets in all who wait, though the int
         computation.come();
       });
     }
-    // A main thread that has lost its share of time to some lets nobody in until that is paid: then
-    // it is asked by the next who comes.
-    std::atomic<bool> over{false};
-    std::thread later([&] {
-      std::vector<std::thread> more;
-      while (!over) {
-        std::this_thread::sleep_for(100ms);
-        more.emplace_back([] { const GILGuard inner; });
-      }
-      for (std::thread& thread : more) thread.join();
-    });
+    Latecomers latecomers;
     came = computation.compute_until(all);
-    over = true;
     const GILRelease released;
     for (std::thread& thread : threads) thread.join();
-    later.join();
+    latecomers.end();
   }
   CHECK(Interpreter::start({}).ok());
   CHECK(came == all);
