@@ -8,6 +8,7 @@
 #include "executors/python/async/asyncio_mailbox.h"
 #include "executors/python/async/coroutine_loop.h"
 #include "executors/python/callbacks/caller_variables.h"
+#include "executors/python/calls/apart.h"
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/tasks/task_calls.h"
@@ -47,7 +48,8 @@ bool add_named(Kwargs& into, PyObject* key, PyObject* object, const std::string&
 }
 
 // Nothing: an exception is set.
-std::optional<CppArguments> to_arguments(const PythonArguments& given, const std::string& name) {
+UNIRUN_APART std::optional<CppArguments> to_arguments(const PythonArguments& given,
+                                                      const std::string& name) {
   CppArguments arguments;
   arguments.args.reserve(static_cast<std::size_t>(given.count));
   for (Py_ssize_t i = 0; i < given.count; ++i) {
@@ -61,7 +63,7 @@ std::optional<CppArguments> to_arguments(const PythonArguments& given, const std
   return arguments;
 }
 
-PyObject* to_object(const Result<Value>& answer) {
+UNIRUN_APART PyObject* to_object(const Result<Value>& answer) {
   if (!answer.ok()) return raise_error(answer.error()), nullptr;
   Result<Reference> object = to_python(*answer);
   if (!object.ok()) return raise_error(object.error()), nullptr;
@@ -161,16 +163,22 @@ Shared<NativeCall> begin(const std::shared_ptr<NativeFunction>& function, CppArg
 
 // ---- Waiting for it ----
 
+UNIRUN_APART Answer refuse(const NativeFunction& function) {
+  return Result<Value>(unknown_function(function.name()));
+}
+
 // Calls it on this thread. Nothing: an exception is set.
-std::optional<Answer> call_here(NativeFunction& function, CppArguments arguments) {
+std::optional<Answer> call_here(NativeFunction& function, CppArguments& arguments) {
   try {
     const NativeFrame frame(function);
-    if (!frame.has_entered()) return raise_error(unknown_function(function.name())), std::nullopt;
+    if (!frame.has_entered()) return refuse(function);
     const CallDepth deeper(CallDepth::current() + 1);
-    if (!function.options().release_gil)
-      return function.call(std::move(arguments.args), std::move(arguments.kwargs));
-    const CallerVariables variables(CallerVariables::of_python());
-    const GILRelease released;
+    std::optional<CallerVariables> variables;
+    std::optional<GILRelease> released;
+    if (function.options().release_gil) {
+      variables.emplace(CallerVariables::of_python());
+      released.emplace();
+    }
     return function.call(std::move(arguments.args), std::move(arguments.kwargs));
   } catch (...) {
     raise_cpp_exception();
@@ -187,20 +195,26 @@ PyObject* would_hold_up(const NativeFunction& function) {
          nullptr;
 }
 
-PyObject* wait_for(const std::shared_ptr<NativeFunction>& function, CppArguments arguments) {
-  if (!runs_here(function->options())) {
-    if (CoroutineLoop::current() != nullptr) return would_hold_up(*function);
-    const Shared<NativeCall> call = begin(function, std::move(arguments));
-    const WaitLabel label("C++ function", "", function->name());
-    static_cast<void>(wait_until_settled(*call, Instant::max()));
-    return call->take();
-  }
-  const std::optional<Answer> answer = call_here(*function, std::move(arguments));
-  if (!answer) return nullptr;
-  if (const auto* const now = std::get_if<Result<Value>>(&*answer)) return to_object(*now);
-  const auto& later = std::get<Shared<Outcome<Value>>>(*answer);
-  if (!wait_until_settled(*later, Instant::max())) return would_hold_up(*function);
+UNIRUN_APART PyObject* wait_for_loop(const std::shared_ptr<NativeFunction>& function,
+                                     CppArguments& arguments) {
+  if (CoroutineLoop::current() != nullptr) return would_hold_up(*function);
+  const Shared<NativeCall> call = begin(function, std::move(arguments));
+  const WaitLabel label("C++ function", "", function->name());
+  static_cast<void>(wait_until_settled(*call, Instant::max()));
+  return call->take();
+}
+
+UNIRUN_APART PyObject* wait_for_answer(const NativeFunction& function, const Answer& answer) {
+  if (const auto* const now = std::get_if<Result<Value>>(&answer)) return to_object(*now);
+  const auto& later = std::get<Shared<Outcome<Value>>>(answer);
+  if (!wait_until_settled(*later, Instant::max())) return would_hold_up(function);
   return to_object(later->take_outcome());
+}
+
+PyObject* wait_for(const std::shared_ptr<NativeFunction>& function, CppArguments& arguments) {
+  if (!runs_here(function->options())) return wait_for_loop(function, arguments);
+  const std::optional<Answer> answer = call_here(*function, arguments);
+  return answer ? wait_for_answer(*function, *answer) : nullptr;
 }
 
 // ---- Awaiting it ----
@@ -272,7 +286,7 @@ PyObject* call_native(const std::shared_ptr<NativeFunction>& function,
   if (function->options().async && is_inside_coroutine()) return would_hold_up(*function);
   std::optional<CppArguments> arguments = to_arguments(given, function->name());
   if (!arguments || Py_EnterRecursiveCall(" in a C++ function") != 0) return nullptr;
-  PyObject* const object = wait_for(function, *std::move(arguments));
+  PyObject* const object = wait_for(function, *arguments);
   Py_LeaveRecursiveCall();
   return object;
 }

@@ -19,7 +19,8 @@ std::optional<Error> refuse_on_loop(std::string_view what) {
                                       what)};
 }
 
-std::optional<Error> refuse_depth(std::string_view what) {
+std::optional<Error> refuse_call(std::string_view what) {
+  if (auto refused = refuse_on_loop(what)) return refused;
   if (CallDepth::current() <= CallDepth::limit()) return std::nullopt;
   return Error{.code = Errc::depth_exceeded,
                .message = fmt::format("{}(): Python calls C++ calls Python more than {} deep, "

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "executors/python/calls/apart.h"
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/python_executor.h"
 #include "executors/python/tasks/waiting.h"
@@ -19,8 +20,8 @@ namespace unirun::python {
 // On a loop's thread, ours or asyncio's: `what` may not wait there. Else nothing.
 [[nodiscard]] std::optional<Error> refuse_on_loop(std::string_view what);
 
-// Deeper than Config::max_depth: `what` may not go there. Else nothing.
-[[nodiscard]] std::optional<Error> refuse_depth(std::string_view what);
+// There, and deeper than Config::max_depth: `what` may not call from here. Else nothing.
+[[nodiscard]] std::optional<Error> refuse_call(std::string_view what);
 
 // Whether this is a worker that may run such a call itself: one for any worker or for the context
 // that runs here, without a timeout or a token, which only a task of its own can obey.
@@ -38,19 +39,9 @@ struct CallName {
   std::string_view function{};
 };
 
-template <class Function>
-auto call_and_wait(const CallName& name, Function function, const CallOptions& options)
-    -> Result<detail::ValueOf<Function&>> {
-  using T = detail::ValueOf<Function&>;
-  if (auto refused = refuse_on_loop(name.what)) return *std::move(refused);
-  if (auto refused = refuse_depth(name.what)) return *std::move(refused);
-  if (is_for_this_worker(options)) {
-    std::optional<Result<T>> outcome;
-    const auto ran =
-        run_on_this_worker(options, [&] { outcome.emplace(detail::outcome_of<T>(function)); });
-    if (!ran.ok()) return ran.error();
-    return *std::move(outcome);
-  }
+template <class T, class Function>
+UNIRUN_APART Result<T> submit_and_wait(const CallName& name, Function& function,
+                                       const CallOptions& options) {
   auto outcome = PythonExecutor::submit(
       [function = std::move(function), depth = CallDepth::current()]() mutable {
         const CallDepth same_chain(depth);
@@ -61,6 +52,19 @@ auto call_and_wait(const CallName& name, Function function, const CallOptions& o
       options.token.on_cancel([&outcome] { outcome.cancel(); });
   const WaitLabel label(name.what, name.module, name.function);
   return outcome.get();
+}
+
+template <class Function>
+auto call_and_wait(const CallName& name, Function function, const CallOptions& options)
+    -> Result<detail::ValueOf<Function&>> {
+  using T = detail::ValueOf<Function&>;
+  if (auto refused = refuse_call(name.what)) return *std::move(refused);
+  if (!is_for_this_worker(options)) return submit_and_wait<T>(name, function, options);
+  std::optional<Result<T>> outcome;
+  const auto ran =
+      run_on_this_worker(options, [&] { outcome.emplace(detail::outcome_of<T>(function)); });
+  if (!ran.ok()) return ran.error();
+  return *std::move(outcome);
 }
 
 }  // namespace unirun::python

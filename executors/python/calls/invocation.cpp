@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "executors/python/calls/apart.h"
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/contexts/context_state.h"
 #include "executors/python/values/conversion.h"
@@ -35,7 +36,7 @@ class Arguments {
   Arguments(const Arguments&) = delete;
   Arguments& operator=(const Arguments&) = delete;
 
-  [[nodiscard]] Result<void> convert(const Args& args, const Kwargs& kwargs) {
+  [[nodiscard]] UNIRUN_APART Result<void> convert(const Args& args, const Kwargs& kwargs) {
     for (const Value& value : args) {
       if (auto added = add(value); !added.ok())
         return error_in(fmt::format("argument {}", objects_.size()), added.error());
@@ -72,19 +73,27 @@ class Arguments {
   Reference names_;
 };
 
-Error error_as(Errc code) {
+UNIRUN_APART Error error_as(Errc code) {
   Error error = error_of_exception();
   if (error.code == Errc::python_exception) error.code = code;
   return error;
 }
 
+UNIRUN_APART Error not_callable(PyObject* object) {
+  PyErr_Format(PyExc_TypeError, "'%.200s' object is not callable", Py_TYPE(object)->tp_name);
+  return error_as(Errc::not_callable);
+}
+
+UNIRUN_APART Result<Value> value_of(PyObject* returned, Returned returned_as) {
+  auto value = to_value(returned, {.others_as_refs = returned_as == Returned::any});
+  if (value.ok()) return value;
+  return error_in("what it returned", value.error());
+}
+
 }  // namespace
 
 Result<Reference> call_object(PyObject* callable, const Args& args, const Kwargs& kwargs) {
-  if (PyCallable_Check(callable) == 0) {
-    PyErr_Format(PyExc_TypeError, "'%.200s' object is not callable", Py_TYPE(callable)->tp_name);
-    return error_as(Errc::not_callable);
-  }
+  if (PyCallable_Check(callable) == 0) return not_callable(callable);
   Arguments arguments(args, kwargs);
   if (auto converted = arguments.convert(args, kwargs); !converted.ok()) return converted.error();
   Reference returned = Reference::steal(arguments.call(callable));
@@ -122,9 +131,7 @@ Result<Value> call_for_value(PyObject* callable, const Args& args, const Kwargs&
                              Returned returned_as) {
   const auto returned = call_object(callable, args, kwargs);
   if (!returned.ok()) return returned.error();
-  auto value = to_value(returned->get(), {.others_as_refs = returned_as == Returned::any});
-  if (value.ok()) return value;
-  return error_in("what it returned", value.error());
+  return value_of(returned->get(), returned_as);
 }
 
 Result<Reference> attribute_of(const Ref& object, const std::string& name) {
