@@ -39,7 +39,9 @@ class CoroutineRounds {
 
  private:
   static constexpr const char* code = R"(
-import asyncio, threading
+import asyncio, importlib.machinery, threading
+
+__spec__ = importlib.machinery.ModuleSpec(__name__, None)  # As every imported module has.
 
 async def echo(value): return value
 
