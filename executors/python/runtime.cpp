@@ -535,10 +535,8 @@ void Runtime::ask_to_end(TaskState* asked) {
     task->fail({.code = Errc::cancelled, .message = "cancelled before it began"});
     return;
   }
-  if (CoroutineLoop* const loop = task->coroutine != nullptr ? task->coroutine->loop() : nullptr) {
-    loop->cancel(task);
-    return;
-  }
+  if (task->coroutine != nullptr && task->coroutine->loop() != nullptr)
+    return task->coroutine->link().cancel(task);
   interruptions_.ask_once(task);
 }
 
@@ -552,7 +550,7 @@ TimerId Runtime::call_later(Duration delay, std::function<void()> function) {
 void Runtime::end_running(Shared<TaskState> task) {
   CoroutineLoop* const loop = task->coroutine != nullptr ? task->coroutine->loop() : nullptr;
   if (loop == nullptr) return interruptions_.begin(std::move(task));
-  loop->cancel(task);
+  task->coroutine->link().cancel(task);
   end_coroutine(*loop, std::move(task), 0);
 }
 

@@ -7,9 +7,11 @@
 #include <sys/resource.h>
 
 #include <latch>
+#include <memory>
 #include <thread>
 #include <vector>
 
+#include "executors/python/async/coroutine_loop.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "framework/clock.h"
 #include "framework/event_loop.h"
@@ -438,6 +440,30 @@ TEST_CASE("A08: a drain lets a coroutine end that no worker had looked up before
   const auto outcome = late.get();
   REQUIRE_MESSAGE(outcome.ok(), text_of(outcome));
   CHECK(*outcome == Value("done"));
+}
+
+TEST_CASE(
+    "A08: what is kept of a loop leads nowhere once the loop has ended, in the next life too") {
+  std::shared_ptr<LoopLink> kept;
+  const auto keep = [&] { kept = CoroutineLoop::current()->link(); };
+  {
+    const Scene running(scene);
+    const auto registered = PythonExecutor::register_function("keep", keep);
+    REQUIRE(call("call_from_a_coroutine", {"keep"}).ok());
+    std::latch posted(1);
+    kept->post([&] { posted.count_down(); });
+    posted.wait();
+  }
+  const std::shared_ptr<LoopLink> old = std::move(kept);
+  const Scene next(scene);  // Takes the place of the loop's before.
+  const auto registered = PythonExecutor::register_function("keep", keep);
+  REQUIRE(call("call_from_a_coroutine", {"keep"}).ok());
+  bool was_called = false;
+  old->post([&] { was_called = true; });
+  std::latch posted(1);
+  kept->post([&] { posted.count_down(); });
+  posted.wait();
+  CHECK_FALSE(was_called);
 }
 
 TEST_CASE("A13: inside a coroutine a wait for what only its own loop can settle is refused") {

@@ -94,7 +94,7 @@ Reference AsgiExchange::wait_in(Waiting AsgiExchange::*waiting, Wait wait) {
   Reference future = loop_->asyncio().create_future();
   if (!future) return {};
   (this->*waiting).push_back(Ref::borrow(future.get()));
-  const auto go_on = [weak = weak_from_this(), loop = loop_, waiting] {
+  const auto go_on = [weak = weak_from_this(), loop = loop_->link(), waiting] {
     loop->post([weak, waiting] {
       if (const auto exchange = weak.lock()) wake((*exchange).*waiting);
     });

@@ -19,6 +19,23 @@ CoroutineLoop::Turn::Turn(CoroutineLoop& loop) : outer_(std::exchange(this_loop,
 
 CoroutineLoop::Turn::~Turn() { this_loop = outer_; }
 
+// ---- Its link ----
+
+void LoopLink::post(std::function<void()> function) {
+  const std::lock_guard lock(mutex_);
+  if (loop_ != nullptr) loop_->post(std::move(function));
+}
+
+void LoopLink::cancel(Shared<TaskState> task) {
+  const std::lock_guard lock(mutex_);
+  if (loop_ != nullptr) loop_->cancel(std::move(task));
+}
+
+void LoopLink::cut() {
+  const std::lock_guard lock(mutex_);
+  loop_ = nullptr;
+}
+
 // ---- For all ----
 
 void CoroutineLoop::post(std::function<void()> function) {
@@ -82,6 +99,7 @@ void CoroutineLoop::run_posted() {
 }
 
 void CoroutineLoop::settle_what_is_left() {
+  link_->cut();
   {
     const std::lock_guard lock(posted_mutex_);
     takes_posts_ = false;
@@ -129,6 +147,7 @@ std::optional<Error> CoroutineLoop::refusal(const TaskState& /*task*/) {
 
 void CoroutineLoop::begin(Shared<TaskState> task) {
   CoroutineTask& code = *task->coroutine;
+  code.link_ = link_;
   code.loop_.store(this, std::memory_order_release);
   if (!task->start()) return let_go(*task);
   static_cast<void>(task.release());  // Among those that have begun, until count_end().

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -25,6 +26,23 @@
 
 namespace unirun::python {
 
+class CoroutineLoop;
+
+// What may be kept of a loop beyond its end, when it leads nowhere. Thread: any.
+class LoopLink {
+ public:
+  explicit LoopLink(CoroutineLoop& loop) : loop_(&loop) {}
+
+  // As the loop does it, or not at all.
+  void post(std::function<void()> function);
+  void cancel(Shared<TaskState> task);
+  void cut();
+
+ private:
+  std::mutex mutex_;
+  CoroutineLoop* loop_;
+};
+
 class CoroutineLoop : protected Asyncio::Client {
  public:
   CoroutineLoop(const CoroutineLoop&) = delete;
@@ -38,6 +56,8 @@ class CoroutineLoop : protected Asyncio::Client {
 
   // Calls `function` on its thread, with the GIL, soon; never once the loop has ended.
   void post(std::function<void()> function);
+  // For whoever does not know how long the loop lives.
+  [[nodiscard]] const std::shared_ptr<LoopLink>& link() const { return link_; }
   // Has asyncio cancel what runs here, which takes the time that its `finally` needs.
   void cancel(Shared<TaskState> task);
   // All of them, or of one context.
@@ -113,6 +133,7 @@ class CoroutineLoop : protected Asyncio::Client {
   WorkerCounts& counts_;
   RunningTask& running_;
 
+  const std::shared_ptr<LoopLink> link_{std::make_shared<LoopLink>(*this)};
   std::mutex posted_mutex_;  // Guards the next two. Nothing is called under it.
   std::vector<std::function<void()>> posted_;
   bool takes_posts_ = true;

@@ -9,6 +9,7 @@
 // Python.h first.
 
 #include <atomic>
+#include <memory>
 
 #include "executors/python/error.h"
 #include "executors/python/tasks/task_state.h"
@@ -17,6 +18,7 @@ namespace unirun::python {
 
 class AsyncLoop;
 class CoroutineLoop;
+class LoopLink;
 struct CoroutineDriver;
 
 // Keeps the tasks that name it together, on one loop: whichever the first was given to, as long as
@@ -38,8 +40,10 @@ class CoroutineTask {
   CoroutineTask& operator=(const CoroutineTask&) = delete;
 
   [[nodiscard]] TaskState& state() const { return state_; }
-  // Where it runs; null: nowhere yet, or on a worker. Thread: any.
+  // Where it runs; null: nowhere yet, or on a worker. It may have ended. Thread: any.
   [[nodiscard]] CoroutineLoop* loop() const { return loop_.load(std::memory_order_acquire); }
+  // REQUIRES: loop().
+  [[nodiscard]] LoopLink& link() const { return *link_; }
   [[nodiscard]] LoopHome* home() const { return home_; }
   // Whether asyncio has been told to cancel it. Thread: any.
   [[nodiscard]] bool was_cancelled() const { return cancelled_.load(std::memory_order_acquire); }
@@ -68,6 +72,7 @@ class CoroutineTask {
 
   TaskState& state_;
   LoopHome* const home_;
+  std::shared_ptr<LoopLink> link_;
   std::atomic<CoroutineLoop*> loop_{nullptr};
   std::atomic<bool> cancelled_{false};
   Instant began_{};                    // Where it is measured.

@@ -170,7 +170,7 @@ PyObject* room(PyObject* self, PyObject* /*nothing*/) {
   Reference future = loop->asyncio().create_future();
   if (!future) return nullptr;
   if (is_cancelled) return future.release();  // Until the cancellation comes here, too.
-  const auto go_on = [loop, future = Ref::borrow(future.get())] {
+  const auto go_on = [loop = loop->link(), future = Ref::borrow(future.get())] {
     loop->post([future] { Asyncio::settle(future.get()); });
   };
   if (stream.wait_for_room(go_on)) return future.release();
