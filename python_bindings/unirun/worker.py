@@ -256,11 +256,16 @@ class Worker:
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Whether that is among the statements of Python's import machinery.
+    """Whether that is among the statements of Python's import machinery, or another signal's handler on top of them.
 
     An exception that is raised there leaves the lock of a module held for ever: whoever imports it next hangs.
+    One that is raised by the code of a module goes through the machinery as any error does.
     """
-    return frame is not None and frame.f_code.co_filename.startswith("<frozen importlib.")
+    while frame is not None and frame.f_code.co_name != "<module>":
+        if frame.f_code.co_filename.startswith("<frozen importlib."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _peak_memory() -> int | None:

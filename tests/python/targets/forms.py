@@ -149,7 +149,7 @@ def loses_the_first_signal():
 
 
 def is_stopped_while_it_imports():
-    """The module is there once the first signal was heard."""
+    """The module is there once two signals were heard, the second while the first's handler runs."""
     from slow_module import SlowModule, struck_machinery, wait_until_it_imports
 
     def tell(thread):
@@ -158,11 +158,15 @@ def is_stopped_while_it_imports():
 
     with SlowModule("imported_slowly") as module:
         ours = signal.getsignal(signal.SIGTERM)
+        heard = 0
 
         def hear(number, frame):
-            try:
-                ours(number, frame)
-            finally:
+            nonlocal heard
+            heard += 1
+            ours(number, frame)
+            if heard == 1:  # The next comes on top of this one.
+                while heard == 1:
+                    time.sleep(0.001)
                 module.finish.set()
 
         signal.signal(signal.SIGTERM, hear)
