@@ -34,6 +34,8 @@ constexpr std::uint64_t timed_of = 16;
 
 // When a host ends, code that was interrupted has so long before it is given up.
 constexpr Duration exit_grace = std::chrono::milliseconds(200);
+// Longer where a worker has an interpreter: CPython may crash that ends beside one that goes on.
+constexpr Duration exit_grace_of_interpreters = std::chrono::seconds(2);
 
 // As a warning of Python's, which its filters know what to do with.
 Result<void> warn(const std::string& text) {
@@ -103,7 +105,9 @@ Result<void> Runtime::attach_to_host(const PythonExecutor::Config& config) {
 
 // What waits is cancelled, what runs interrupted: a program that ends is not kept up.
 void Runtime::end_with_host() noexcept {
-  static_cast<void>(get().shutdown({.drain = Duration::zero(), .grace = exit_grace}));
+  Runtime& runtime = get();
+  const Duration grace = runtime.own_interpreters_ ? exit_grace_of_interpreters : exit_grace;
+  static_cast<void>(runtime.shutdown({.drain = Duration::zero(), .grace = grace}));
 }
 
 Result<void> Runtime::start(const PythonExecutor::Config& config, Begin begin) {
