@@ -7,8 +7,10 @@ sleeps while nothing changes, has what has changed sent, at most every `INTERVAL
 from __future__ import annotations
 
 import os
-from _thread import RLock, get_ident, start_new_thread
+from _thread import RLock, get_ident
 from time import sleep
+
+from unirun import _daemons
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class Pulse:
         with self._lock:
             if self._bell < 0:
                 self._bell = os.eventfd(0, os.EFD_CLOEXEC)
-                self._thread = start_new_thread(self._beat, ())
+                self._thread = _daemons.start(self._beat)
             return self._bell
 
     def _beat(self) -> None:

@@ -16,9 +16,9 @@ import os
 import signal
 import sys
 import time
-from _thread import allocate_lock, get_ident, start_new_thread
+from _thread import allocate_lock, get_ident
 
-from unirun import _current_service, _logging_bridge, _target
+from unirun import _current_service, _daemons, _logging_bridge, _target
 from unirun._channel import Channel
 from unirun._failure import describe
 from unirun._metrics import Gathered
@@ -180,7 +180,7 @@ class Worker:
             after_in_parent=self._after_fork,
             after_in_child=self._become_stranger,
         )
-        start_new_thread(self._read_frames, ())
+        _daemons.start(self._read_frames)
 
     def _on_stop_signal(self, _number: int, frame: FrameType | None) -> None:
         """Runs in the main thread, between two of its instructions."""
@@ -196,7 +196,7 @@ class Worker:
     def _ask_again(self) -> None:
         if not self._asks:
             self._asks = True
-            start_new_thread(self._ask_until_heard, ())
+            _daemons.start(self._ask_until_heard)
 
     def _ask_until_heard(self) -> None:
         """Send the signal that ends a system call in the main thread, and raises there.

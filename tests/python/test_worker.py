@@ -199,6 +199,28 @@ def stop(request: pytest.FixtureRequest) -> Callable[[WorkerHost], None]:
     return way
 
 
+def test_a_process_ends_after_its_threads_have_begun() -> None:
+    program = """if True:
+        import atexit, time
+        begun = []
+        atexit.register(lambda: print(begun))
+        from unirun import _daemons
+        start_new_thread = _daemons.start_new_thread
+        def start_late(function, arguments):
+            def begin_late():
+                time.sleep(0.2)
+                begun.append("late")
+                function()
+            return start_new_thread(begin_late, arguments)
+        _daemons.start_new_thread = start_late
+        _daemons.start(lambda: time.sleep(3600))
+    """
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "['late']\n"
+
+
+
 @pytest.mark.parametrize("target", ["Polite", "Async", "async_function", "async_shields_itself"])
 def test_stops_a_service_that_takes_a_context(
     start_worker: Start, stop: Callable[[WorkerHost], None], target: str
