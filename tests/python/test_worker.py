@@ -220,7 +220,6 @@ def test_a_process_ends_after_its_threads_have_begun() -> None:
     assert done.stdout == "['late']\n"
 
 
-
 @pytest.mark.parametrize("target", ["Polite", "Async", "async_function", "async_shields_itself"])
 def test_stops_a_service_that_takes_a_context(
     start_worker: Start, stop: Callable[[WorkerHost], None], target: str
