@@ -287,6 +287,22 @@ assert embed.parallel([("os", "getpid")], mode="process") != [os.getpid()]
 )
 
 
+def test_e13_a_wait_for_parallel_calls_is_named_as_long_as_it_lasts() -> None:
+    program = (
+        LONG
+        + """
+threading.Thread(target=begin, args=("process", lambda *words: None)).start()
+def wait_until_named():
+    while not any("parallel()" in name for chain in embed.waiting() for name in chain): time.sleep(0.001)
+wait_until_named()
+time.sleep(0.2)  # It looks for signals now and then, and waits on.
+wait_until_named()
+print("named")
+"""
+    )
+    assert run(program).strip() == "named"
+
+
 @pytest.mark.parametrize("mode", ["process", "automatic"])
 @pytest.mark.parametrize("is_daemon", [False, True])
 def test_a02_the_host_ends_while_calls_run_beside_one_another(mode: str, is_daemon: bool) -> None:

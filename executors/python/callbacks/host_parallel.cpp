@@ -30,8 +30,11 @@ constexpr Duration signal_patience = std::chrono::milliseconds(50);
 
 // Nothing: an exception is set, by such a handler.
 std::optional<Result<Outcomes>> wait_for(future<Outcomes> outcomes) {
-  const WaitLabel label("parallel");
-  while (!outcomes.wait_for(signal_patience)) {
+  const auto wait = [&outcomes] {
+    const WaitLabel label("parallel");  // Of one wait.
+    return outcomes.wait_for(signal_patience);
+  };
+  while (!wait()) {
     if (PyErr_CheckSignals() == 0) continue;
     static_cast<void>(outcomes.cancel());
     return std::nullopt;
