@@ -9,11 +9,14 @@
 #include <atomic>
 #include <chrono>
 #include <latch>
+#include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "executors/python/async/asyncio_mailbox.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/python_executor.h"
 #include "executors/python/values/conversion.h"
@@ -300,6 +303,29 @@ async def main():
     return await unirun.async_call('next'), late.cancelled()
 it = list(asyncio.run(main()))
 )") == Value(Array{2, true}));
+}
+
+TEST_CASE("A12: a loop at the address of one that has ended has a mailbox of its own") {
+  const Running running(1);
+  // Held, as by a thread that has just posted.
+  std::vector<std::shared_ptr<AsyncioMailbox>> mailboxes;
+  const auto note = PythonExecutor::register_function(
+      "note",
+      [&] {
+        const Reference asyncio = Reference::steal(PyImport_ImportModule("asyncio"));
+        const Reference loop =
+            Reference::steal(PyObject_CallMethod(asyncio.get(), "get_running_loop", nullptr));
+        mailboxes.push_back(AsyncioMailbox::of_running_loop(loop.get()));
+      },
+      {.release_gil = false});
+  CHECK(value_of(R"(
+import asyncio, unirun
+async def main():
+    unirun.call('note')
+for _ in range(50): asyncio.run(main())
+it = True
+)") == Value(true));
+  CHECK(std::set(mailboxes.begin(), mailboxes.end()).size() == 50);
 }
 
 TEST_CASE("A12: 32 Python threads each get their own answers") {

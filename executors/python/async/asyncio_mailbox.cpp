@@ -18,10 +18,8 @@ Share& share_of(PyObject* capsule) {
   return *static_cast<Share*>(PyCapsule_GetPointer(capsule, capsule_name));
 }
 
-void drop_share(PyObject* capsule) { delete &share_of(capsule); }
-
-// The loop that ran last on this thread, and its mailbox. The loop itself holds the share: where
-// that is gone, the address means another loop.
+// The loop that ran last on this thread, and its mailbox, which knows whether that loop is there
+// still: if not, the address means another.
 struct Last {
   PyObject* loop = nullptr;
   std::weak_ptr<AsyncioMailbox> mailbox;
@@ -30,11 +28,19 @@ thread_local Last last;
 
 }  // namespace
 
+// The loop's, which goes before the loop does. Whoever just posts may hold another.
+void AsyncioMailbox::drop_share(PyObject* capsule) {
+  Share& share = share_of(capsule);
+  share->has_loop_.store(false);
+  delete &share;
+}
+
 AsyncioMailbox::~AsyncioMailbox() { ::close(descriptor_); }
 
 Share AsyncioMailbox::of_running_loop(PyObject* loop) {
   if (last.loop == loop) {
-    if (Share found = last.mailbox.lock()) return found;
+    Share found = last.mailbox.lock();
+    if (found != nullptr && found->has_loop_.load()) return found;
   }
   static PyMethodDef reader = {"mailbox", on_readable, METH_NOARGS, nullptr};
   const int descriptor = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -8,6 +8,7 @@
 #include "executors/python/python.h"
 // Python.h first.
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -30,11 +31,13 @@ class AsyncioMailbox {
   void post(std::function<void()> function);
 
  private:
+  static void drop_share(PyObject* capsule);
   [[nodiscard]] static PyObject* on_readable(PyObject* capsule, PyObject* nothing);
   void serve();
 
   const int descriptor_;  // An eventfd.
-  std::mutex mutex_;      // Guards the next. Nothing is called under it.
+  std::atomic<bool> has_loop_{true};
+  std::mutex mutex_;  // Guards the next. Nothing is called under it.
   std::vector<std::function<void()>> posted_;
 };
 
