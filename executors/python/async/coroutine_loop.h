@@ -1,5 +1,5 @@
-// CoroutineLoop runs the coroutines of tasks as tasks of asyncio's, on one thread: a thread of the
-// loop's own (AsyncLoop), or that of a worker, for its contexts (WorkerLoop).
+// CoroutineLoop runs the coroutines of tasks as tasks of asyncio's, on whichever thread runs it:
+// an AsyncLoop has one of its own.
 //
 // Thread: its own, with the GIL, but for what names another. Nobody else touches its Python
 // objects.
