@@ -238,7 +238,7 @@ Reference completer_of(Future* future) {
 // Until it may be done: awake where the completer is about to do it, then asleep on the state word.
 void sleep_on_word(Future* future, Completer* completer, const Instant* deadline) {
   if (completer != nullptr) {
-    Rendezvous& rendezvous = completer->rendezvous;
+    PoolRendezvous& rendezvous = completer->rendezvous;
     rendezvous.let_go();
     if (rendezvous.look(Side::caller, [future] { return is_done(future); })) return;
   }

@@ -17,7 +17,7 @@
 #include <cstdint>
 
 #include "framework/time.h"
-#include "python_bindings/pools/rendezvous.h"
+#include "python_bindings/pools/pool_rendezvous.h"
 #include "python_bindings/pools/wakes.h"
 
 namespace unirun::bindings {
@@ -47,7 +47,7 @@ struct Completer {
   // One of its futures was cancelled before it began. May be null.
   void (*cancelled)(Completer*);
   // Where who waits for a future meets the workers. Zero is a new one.
-  Rendezvous rendezvous;
+  PoolRendezvous rendezvous;
 };
 
 struct Future {

@@ -16,7 +16,7 @@
 #include <cstdint>
 
 #include "framework/futex.h"
-#include "python_bindings/pools/rendezvous.h"
+#include "python_bindings/pools/pool_rendezvous.h"
 #include "python_bindings/pools/wakes.h"
 
 namespace unirun::bindings {
@@ -26,7 +26,7 @@ class Sleeper {
  public:
   // While it is parked: awake for a moment, where that pays, then asleep. True: it was called, and
   // counts as searching; false: it is not parked, and nobody called. REQUIRES: the GIL is not held.
-  bool sleep(Rendezvous& rendezvous) {
+  bool sleep(PoolRendezvous& rendezvous) {
     const auto is_up = [this] { return word_.load(std::memory_order_acquire) <= called; };
     if (!is_up() && !rendezvous.look(Side::worker, is_up)) {
       std::uint32_t before = looks;

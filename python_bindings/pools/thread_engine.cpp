@@ -107,7 +107,7 @@ bool is_over(ThreadEngine* engine) {
 // work(): what a thread of the pool does, until it is closed and empty.
 PyObject* engine_work(PyObject* self, PyObject* /*unused*/) {
   ThreadEngine* const engine = cast(self);
-  Rendezvous& rendezvous = engine->completer.rendezvous;
+  PoolRendezvous& rendezvous = engine->completer.rendezvous;
   Sleeper sleeper;
   Wakes wakes;
   bool searches = true;

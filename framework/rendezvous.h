@@ -5,18 +5,12 @@
 //  - if whom it waits for was last seen on another CPU: on its own it would be in the way;
 //  - if looking has paid lately: else it tries more and more seldom;
 //  - if nobody else on its side looks: one of each side is enough.
-// Both sides have to, or little is gained. So a program that keeps its pool idle, or computes
+// Both sides have to, or little is gained. So a program that keeps its workers idle, or computes
 // between two tasks, loses a few looks; one that is bound to one CPU none at all.
-//
-// What is looked for comes true while the other one still holds the GIL. Whoever ran into it would
-// fall asleep after all, so it waits until the other has let go: hold() and let_go() tell.
 //
 // Thread: any. All but the event itself is advice: to be wrong costs time, and not more than that.
 
 #pragma once
-
-#include "python_bindings/python.h"
-// Python.h first.
 
 #include <sched.h>
 
@@ -28,55 +22,60 @@
 
 #include "framework/clock.h"
 
-namespace unirun::bindings {
+namespace unirun {
 
 enum class Side : std::size_t { caller, worker };
 
 class Rendezvous {
  public:
+  static constexpr auto longest_look = std::chrono::microseconds(50);
+
   // In a child of fork(): who looked is not there.
   void forget() {
     for (Looking& side : sides_) side.somebody.store(false, std::memory_order_relaxed);
   }
 
   // This thread, of that side, runs here.
-  void appear(Side side) {
-    std::atomic<int>& cpu = of(side).cpu;
-    const int here = ::sched_getcpu() + 1;
-    if (cpu.load(std::memory_order_relaxed) != here) cpu.store(here, std::memory_order_relaxed);
+  void appear(Side side, int here = ::sched_getcpu()) {
+    std::atomic<int>& place = of(side).place;
+    if (place.load(std::memory_order_relaxed) != here + 1)
+      place.store(here + 1, std::memory_order_relaxed);
   }
 
-  // Whoever holds the GIL and is about to make true what the other side looks for; and when it has
-  // released it.
-  void hold() { held_.store(has_gil, std::memory_order_relaxed); }
-  void let_go() { held_.store(false, std::memory_order_release); }
-
-  // Looks for `is_there`. True: it is. False: fall asleep. REQUIRES: the GIL is not held.
+  // Looks for `is_there`. True: it is. False: fall asleep. REQUIRES: no lock is held that the other
+  // side needs.
   template <class Event>
-  bool look(Side side, Event is_there) {
+  bool look(Side side, Event is_there, int here = ::sched_getcpu()) {
     Looking& mine = of(side);
-    appear(side);
-    if (!is_elsewhere(side) || !mine.is_worth_it()) return false;
+    appear(side, here);
+    if (!is_elsewhere(side, here) || !mine.is_worth_it()) return false;
     if (mine.somebody.exchange(true, std::memory_order_relaxed)) return false;
-    const bool came = look_now(is_there);
+    const bool came = look_until(is_there, longest_look);
     mine.somebody.store(false, std::memory_order_relaxed);
     mine.learn(came);
     return came;
   }
 
+ protected:
+  template <class Condition>
+  static bool look_until(Condition holds, Duration longest) {
+    const SystemClock clock;
+    const Instant end = clock.now() + longest;
+    do {
+      for (unsigned look = 0; look < looks_per_clock; ++look) {
+        if (holds()) return true;
+        pause();
+      }
+    } while (clock.now() < end);
+    return holds();
+  }
+
  private:
-#ifdef Py_GIL_DISABLED
-  static constexpr bool has_gil = false;
-#else
-  static constexpr bool has_gil = true;
-#endif
-  static constexpr auto longest_look = std::chrono::microseconds(50);
-  static constexpr auto longest_hold = std::chrono::microseconds(10);  // Others may hold it longer.
   static constexpr unsigned looks_per_clock = 16;
   static constexpr std::uint32_t most_seldom = 6;  // Once in 2^6 times.
 
   struct Looking {
-    std::atomic<int> cpu;  // Where one of this side was seen last, from 1; 0: nowhere.
+    std::atomic<int> place;  // The CPU where one of this side was seen last, from 1; 0: nowhere.
     std::atomic<bool> somebody;
     std::atomic<std::uint32_t> vain;  // Looks, one after the other.
     std::atomic<std::uint32_t> left_out;
@@ -96,10 +95,10 @@ class Rendezvous {
 
   Looking& of(Side side) { return sides_[static_cast<std::size_t>(side)]; }
 
-  bool is_elsewhere(Side side) {
+  bool is_elsewhere(Side side, int here) {
     const Side other = side == Side::caller ? Side::worker : Side::caller;
-    const int there = of(other).cpu.load(std::memory_order_relaxed);
-    return there != 0 && there != ::sched_getcpu() + 1;
+    const int there = of(other).place.load(std::memory_order_relaxed);
+    return there != 0 && there != here + 1;
   }
 
   static void pause() {
@@ -110,28 +109,7 @@ class Rendezvous {
 #endif
   }
 
-  template <class Condition>
-  static bool look_until(Condition holds, Duration longest) {
-    const SystemClock clock;
-    const Instant end = clock.now() + longest;
-    do {
-      for (unsigned look = 0; look < looks_per_clock; ++look) {
-        if (holds()) return true;
-        pause();
-      }
-    } while (clock.now() < end);
-    return holds();
-  }
-
-  template <class Event>
-  bool look_now(Event is_there) {
-    if (!look_until(is_there, longest_look)) return false;
-    look_until([this] { return !held_.load(std::memory_order_acquire); }, longest_hold);
-    return true;
-  }
-
   std::array<Looking, 2> sides_;
-  std::atomic<bool> held_;
 };
 
-}  // namespace unirun::bindings
+}  // namespace unirun
