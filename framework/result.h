@@ -4,9 +4,10 @@
 
 #pragma once
 
-#include <optional>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -52,12 +53,25 @@ struct Error {
   friend bool operator==(const Error&, const Error&) = default;
 };
 
+namespace detail {
+
+// Elsewhere, and made apart: results lie on the stacks of calls that may be nested very deep, and
+// an error, which is large, is seldom in one. Copies of a result share it.
+template <class E>
+[[gnu::noinline]] std::shared_ptr<const std::remove_cvref_t<E>> keep_error(E&& error) {
+  return std::make_shared<const std::remove_cvref_t<E>>(std::forward<E>(error));
+}
+
+}  // namespace detail
+
 template <class T, class E = Error>
 class [[nodiscard]] Result {
  public:
-  Result(T value)
-      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: a value is a result
-  Result(E error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: so is an error
+  // NOLINTBEGIN(google-explicit-constructor): a value is a result, and so is an error.
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  Result(const E& error) : state_(std::in_place_index<1>, detail::keep_error(error)) {}
+  Result(E&& error) : state_(std::in_place_index<1>, detail::keep_error(std::move(error))) {}
+  // NOLINTEND(google-explicit-constructor)
 
   [[nodiscard]] bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
@@ -84,20 +98,23 @@ class [[nodiscard]] Result {
   // REQUIRES: !ok().
   const E& error() const {
     UNIRUN_REQUIRE(!ok());
-    return *std::get_if<1>(&state_);
+    return **std::get_if<1>(&state_);
   }
 
  private:
-  std::variant<T, E> state_;
+  std::variant<T, std::shared_ptr<const E>> state_;
 };
 
 template <class E>
 class [[nodiscard]] Result<void, E> {
  public:
   Result() = default;
-  Result(E error) : error_(std::move(error)) {}  // NOLINT: an error is a result
+  // NOLINTBEGIN(google-explicit-constructor)
+  Result(const E& error) : error_(detail::keep_error(error)) {}
+  Result(E&& error) : error_(detail::keep_error(std::move(error))) {}
+  // NOLINTEND(google-explicit-constructor)
 
-  [[nodiscard]] bool ok() const { return !error_.has_value(); }
+  [[nodiscard]] bool ok() const { return error_ == nullptr; }
   explicit operator bool() const { return ok(); }
   const E& error() const {
     UNIRUN_REQUIRE(!ok());
@@ -105,7 +122,7 @@ class [[nodiscard]] Result<void, E> {
   }
 
  private:
-  std::optional<E> error_;
+  std::shared_ptr<const E> error_;  // Null: it went well.
 };
 
 using Status = Result<void>;
