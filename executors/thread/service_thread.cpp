@@ -54,8 +54,8 @@ Error no_thread(int error) {
 
 }  // namespace
 
-Result<ServiceThread> ServiceThread::start(std::string name, std::function<void()> body,
-                                           std::size_t stack_bytes) {
+Result<ServiceThread> ServiceThread::start_with(std::string name, std::function<void()> body,
+                                                const SetStack& set_stack) {
   constexpr std::size_t longest_name = 15;
   name.resize(std::min(name.size(), longest_name));
   auto start = std::make_unique<Start>(Start{std::move(name), std::move(body)});
@@ -63,13 +63,27 @@ Result<ServiceThread> ServiceThread::start(std::string name, std::function<void(
   ::pthread_attr_init(&attributes);
   const sigset_t blocked = all_but_own_faults();
   ::pthread_attr_setsigmask_np(&attributes, &blocked);
-  int error = stack_bytes == 0 ? 0 : ::pthread_attr_setstacksize(&attributes, stack_bytes);
+  int error = set_stack(attributes);
   pthread_t thread{};
   if (error == 0) error = ::pthread_create(&thread, &attributes, run, start.get());
   ::pthread_attr_destroy(&attributes);
   if (error != 0) return no_thread(error);
   static_cast<void>(start.release());  // The thread's.
   return ServiceThread(thread);
+}
+
+Result<ServiceThread> ServiceThread::start(std::string name, std::function<void()> body,
+                                           std::size_t stack_bytes) {
+  return start_with(std::move(name), std::move(body), [stack_bytes](pthread_attr_t& attributes) {
+    return stack_bytes == 0 ? 0 : ::pthread_attr_setstacksize(&attributes, stack_bytes);
+  });
+}
+
+Result<ServiceThread> ServiceThread::start(std::string name, std::function<void()> body,
+                                           const ThreadStack& stack) {
+  return start_with(std::move(name), std::move(body), [&stack](pthread_attr_t& attributes) {
+    return ::pthread_attr_setstack(&attributes, stack.lowest(), stack.size());
+  });
 }
 
 ServiceThread::ServiceThread(ServiceThread&& other) noexcept

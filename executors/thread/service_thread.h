@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 
+#include "executors/thread/thread_stack.h"
 #include "framework/result.h"
 
 namespace unirun {
@@ -22,6 +23,9 @@ class ServiceThread {
   // `stack_bytes` 0: as the system has it. Errors: start_failed, with the limit that was met.
   [[nodiscard]] static Result<ServiceThread> start(std::string name, std::function<void()> body,
                                                    std::size_t stack_bytes = 0);
+  // On that stack, which is to outlive the thread.
+  [[nodiscard]] static Result<ServiceThread> start(std::string name, std::function<void()> body,
+                                                   const ThreadStack& stack);
 
   ServiceThread(ServiceThread&& other) noexcept;
   ServiceThread& operator=(ServiceThread&& other) noexcept;
@@ -37,6 +41,10 @@ class ServiceThread {
   void detach();
 
  private:
+  using SetStack = std::function<int(pthread_attr_t&)>;  // An errno, or 0.
+
+  static Result<ServiceThread> start_with(std::string name, std::function<void()> body,
+                                          const SetStack& set_stack);
   explicit ServiceThread(pthread_t thread) : thread_(thread) {}
 
   std::optional<pthread_t> thread_;  // Nothing: joined, detached or moved from.
