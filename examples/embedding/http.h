@@ -92,8 +92,13 @@ class Connection final : public unirun::TaskObserver {
       Request request = parse(std::string_view(received_).substr(0, head));
       received_.erase(0, head + 4);
       const std::size_t length = length_of_body(request);
+      if (const std::string_view refused = refusal(request, length); !refused.empty()) {
+        const Response answer = response(refused, "");
+        co_await write(answer);
+        co_return;  // Where the next request begins nobody knows.
+      }
       const auto has_body = [this, length] { return received_.size() >= length; };
-      if (length > longest_body || !co_await read_until(has_body, longest_body)) co_return;
+      if (!co_await read_until(has_body, longest_body)) co_return;
       request.body = received_.substr(0, length);
       received_.erase(0, length);
       const Response answer = co_await handler_(std::move(request));
@@ -107,6 +112,16 @@ class Connection final : public unirun::TaskObserver {
         return std::strtoull(value.c_str(), nullptr, 10);
     }
     return 0;
+  }
+
+  // Nothing, for one that can be answered.
+  static std::string_view refusal(const Request& request, std::size_t length) {
+    if (!request.target.starts_with('/')) return "400 Bad Request";
+    if (length > longest_body) return "413 Content Too Large";
+    for (const auto& [name, value] : request.headers) {
+      if (::strcasecmp(name.c_str(), "transfer-encoding") == 0) return "501 Not Implemented";
+    }
+    return {};
   }
 
   // False: there is no more, or there is too much.

@@ -33,6 +33,7 @@ http::Response response_to(const python::Error& error) {
   std::fprintf(stderr, "%s: %s\n%s", error.type.c_str(), error.message.c_str(),
                error.traceback.c_str());
   switch (error.code) {
+    case python::Errc::import_failed:  // What the path says is no name in Python.
     case python::Errc::unknown_function: return response("404 Not Found", "no such handler\n");
     case python::Errc::queue_full: return response("503 Service Unavailable", "too busy\n");
     case python::Errc::timeout: return response("504 Gateway Timeout", "it took too long\n");

@@ -6,6 +6,7 @@ usage: visit.py ASGI_SERVER [CLIENTS]
 from __future__ import annotations
 
 import http.client
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,13 @@ def visit(port: int, name: int) -> str:
     return connection.getresponse().read().decode()
 
 
+def answer_to(port: int, head: str) -> str:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(head.encode() + b"\r\n\r\n")
+        with connection.makefile() as answer:
+            return answer.read().splitlines()[0]  # To the end: it closes the connection.
+
+
 def main() -> None:
     clients = int(sys.argv[2]) if len(sys.argv) > 2 else 50
     command = [sys.argv[1], str(Path(__file__).parent), "application:app"]
@@ -30,6 +38,9 @@ def main() -> None:
             answers = list(pool.map(visit, [port] * clients, range(clients)))
         taken = time.perf_counter() - began
         assert answers == [f"PUT /visitor {name}, visit 1, 100000 bytes\n" for name in range(clients)], answers[:3]
+        assert answer_to(port, "nonsense") == "HTTP/1.1 400 Bad Request"
+        assert answer_to(port, "PUT / HTTP/1.1\r\ncontent-length: 9999999") == "HTTP/1.1 413 Content Too Large"
+        assert answer_to(port, "PUT / HTTP/1.1\r\ntransfer-encoding: chunked") == "HTTP/1.1 501 Not Implemented"
         server.terminate()
         visits = server.stdout.read()
     assert server.returncode == 0

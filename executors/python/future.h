@@ -18,6 +18,7 @@
 #include <utility>
 #include <variant>
 
+#include "executors/python/calls/apart.h"
 #include "executors/python/error.h"
 #include "executors/python/tasks/or_hang.h"
 #include "executors/python/tasks/task_calls.h"
@@ -52,6 +53,12 @@ struct ResultValue<Result<T>> {
 template <class Function, class... Arguments>
 using ValueOf = typename ResultValue<std::invoke_result_t<Function, Arguments...>>::Type;
 
+// Within a catch. Apart, as calls may be nested very deep.
+template <class T>
+UNIRUN_APART Result<T> failure_by_exception() {
+  return error_of_cpp_exception();
+}
+
 // Calls what may throw, return a Result or a plain value, and leave Python's exception set.
 template <class T, class Function, class... Arguments>
 Result<typename Kept<T>::Type> outcome_of(Function& function, Arguments&&... arguments) noexcept {
@@ -64,17 +71,17 @@ Result<typename Kept<T>::Type> outcome_of(Function& function, Arguments&&... arg
       return object;
     } else if constexpr (std::is_void_v<std::invoke_result_t<Function&, Arguments...>>) {
       function(std::forward<Arguments>(arguments)...);
-      if (auto error = left_over_error()) return *std::move(error);
+      if (const auto nothing = check_nothing_left_over(); !nothing.ok()) return nothing.error();
       return {};
     } else {
       Result<T> result(function(std::forward<Arguments>(arguments)...));
-      if (auto error = left_over_error()) return *std::move(error);
+      if (const auto nothing = check_nothing_left_over(); !nothing.ok()) return nothing.error();
       return result;
     }
   } catch (abi::__forced_unwind&) {
     hang();  // Python ends in this process, and a worker that was given up asked for the GIL.
   } catch (...) {
-    return error_of_cpp_exception();
+    return failure_by_exception<typename Kept<T>::Type>();
   }
 }
 
@@ -158,9 +165,9 @@ class [[nodiscard]] future {
   }
 
   // Waits and takes the outcome, once. A PyObject* is borrowed from this future and lives as long.
-  // Errors: the outcome's; unsupported, inside a coroutine, before it is ready: nothing is taken.
+  // Errors: the outcome's; loop_running, inside a coroutine, before it is ready: nothing is taken.
   [[nodiscard]] Result<T> get() {
-    if (!wait_until_settled(*state(), Instant::max())) return *refuse_in_coroutine("get");
+    if (!wait_until_settled(*state(), Instant::max())) return check_no_coroutine("get").error();
     return take();
   }
 

@@ -12,6 +12,7 @@
 #include "executors/python/async/gather.h"
 #include "executors/python/async/stream_source.h"
 #include "executors/python/async/stream_state.h"
+#include "executors/python/callbacks/calling_process.h"
 #include "executors/python/calls/blocking_call.h"
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/calls/invocation.h"
@@ -83,14 +84,16 @@ future<PyObject*> PythonExecutor::submit(Ref callable, Ref args, Ref kwargs,
 
 Result<Value> PythonExecutor::call(std::string_view module, std::string_view function, Args args,
                                    Kwargs kwargs, const CallOptions& options) {
-  if (auto wrong = FunctionCache::check(module, function)) return *std::move(wrong);
-  CallSpec spec{std::string(module), std::string(function), std::move(args), std::move(kwargs)};
+  if (const auto named = FunctionCache::check(module, function); !named.ok()) return named.error();
   return call_and_wait(
-      {"call", module, function}, [spec = std::move(spec)] { return invoke(spec); }, options);
+      {"call", module, function},
+      [spec = CallSpec{std::string(module), std::string(function), std::move(args),
+                       std::move(kwargs)}] { return invoke(spec); },
+      options);
 }
 
 Result<Context> PythonExecutor::bind(BindOptions options) {
-  if (auto refused = refuse_on_loop("bind")) return *std::move(refused);
+  if (const auto may = check_no_loop("bind"); !may.ok()) return may.error();
   const ExecutionMode here = Runtime::get().has_own_interpreters() ? ExecutionMode::subinterp
                                                                    : ExecutionMode::multi_executor;
   if (options.mode != ExecutionMode::automatic && options.mode != here) {
@@ -114,22 +117,17 @@ future<Value> PythonExecutor::async_call(std::string_view module, std::string_vi
       CallSpec{std::string(module), std::string(function), std::move(args), std::move(kwargs)},
       AsyncCall::context_of_caller());
   future<Value> outcome{Shared<Outcome<Value>>(call)};
-  auto wrong = FunctionCache::check(module, function);
-  if (!wrong && options.context != ContextId::none)
-    wrong = Error{.code = Errc::unsupported,
-                  .message =
-                      "async_call: coroutines run on the executor's own loops, not in a "
-                      "context: use Context::call(), or submit() with its id"};
-  if (!wrong && options.token.is_cancellation_requested())
-    wrong =
-        Error{.code = Errc::cancelled, .message = "cancelled by its token before it was called"};
-  if (wrong) {
-    if (call->claim(Ending::failed)) call->fail(*std::move(wrong));
+  auto may = FunctionCache::check(module, function);
+  if (may.ok() && options.token.is_cancellation_requested())
+    may = Error{.code = Errc::cancelled, .message = "cancelled by its token before it was called"};
+  if (!may.ok()) {
+    if (call->claim(Ending::failed)) call->fail(may.error());
     return outcome;
   }
   call->add_owner();
-  Runtime::get().submit(Shared<TaskState>(call),
-                        {.timeout = options.timeout, .priority = options.priority});
+  Runtime::get().submit(
+      Shared<TaskState>(call),
+      {.timeout = options.timeout, .context = options.context, .priority = options.priority});
   call->cancel_with(options.token);
   return outcome;
 }
@@ -156,6 +154,8 @@ Stats PythonExecutor::get_stats() {
 }
 
 NumaReport PythonExecutor::numa_report() { return Runtime::get().numa_report(); }
+
+OwnerId PythonExecutor::calling_process() { return CallingProcess::current_id(); }
 
 ModeReport PythonExecutor::execution_mode() { return Runtime::get().execution_mode(); }
 

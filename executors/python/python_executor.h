@@ -29,6 +29,7 @@
 #include "executors/python/state/limiter.h"
 #include "executors/python/tasks/placement.h"
 #include "executors/python/tasks/statistics.h"
+#include "executors/python/values/conversion.h"
 #include "executors/python/values/typed_value.h"
 
 namespace unirun::python {
@@ -74,6 +75,14 @@ class PythonExecutor {
     std::uint32_t max_depth = 10000;                // Of Python that calls C++ that calls Python.
     // Threads for coroutines, each with a loop of asyncio's; begun when needed.
     std::uint32_t num_loops = 1;
+    // For parallel(): at most so many interpreters, or worker processes; 0, and more than cores:
+    // one for each core.
+    std::uint32_t num_subinterp_workers = 0;
+    // An interruption is a KeyboardInterrupt too, for code that handles Ctrl-C.
+    bool keyboard_interrupt = false;
+    // Of what calls, contexts, streams and C++ functions take and give. Converters are kept; worker
+    // processes have Converters::standard() in their place.
+    ConversionOptions conversion{};
   };
 
   struct ShutdownOptions {
@@ -142,14 +151,14 @@ class PythonExecutor {
 
   // A context: names of its own, on one worker for life, the one where fewest live. Waits until it
   // is there. Errors: of its `preload`, with the traceback; unsupported on a loop's thread;
-  // not_initialized.
+  // loop_running inside a coroutine; not_initialized.
   [[nodiscard]] static Result<Context> bind(BindOptions options = {});
 
   // Calls a Python function by name, on a worker, and waits for what it returns; on a worker others
   // are served meanwhile. What no Value can be comes as a Ref. Errors: unsupported, on a loop's
-  // thread, which must not block; import_failed, unknown_function (the module has no such
-  // attribute), not_callable, python_exception, each with the traceback; conversion; timeout;
-  // cancelled; and those of submit().
+  // thread, which must not block; loop_running, inside a coroutine; import_failed, unknown_function
+  // (the module has no such attribute), not_callable, python_exception, each with the traceback;
+  // conversion; timeout; cancelled; and those of submit().
   [[nodiscard]] static Result<Value> call(std::string_view module, std::string_view function,
                                           Args args = {}, Kwargs kwargs = {},
                                           const CallOptions& options = {});
@@ -163,6 +172,8 @@ class PythonExecutor {
 
   // Calls a Python function by name; nobody waits. A coroutine function runs as a task of asyncio's
   // on a loop, in the context of the Python code that calls, if any does; any other on a worker.
+  // With CallOptions::context it is looked up there, and all of it runs on that context's thread;
+  // close() cancels it.
   // Errors, in the future: as call().
   static future<Value> async_call(std::string_view module, std::string_view function,
                                   Args args = {}, Kwargs kwargs = {},
@@ -202,6 +213,10 @@ class PythonExecutor {
   [[nodiscard]] static Limiter limiter(std::string_view name, LimiterOptions options) {
     return python::limiter(name, options);
   }
+
+  // Of the worker process that calls the function that runs on this thread; 0: none does. For
+  // permits that come back with its end: limiter.acquire(timeout, calling_process()).
+  [[nodiscard]] static OwnerId calling_process();
 
   // What is parallel here, and why; `automatic` while there is no executor.
   [[nodiscard]] static ModeReport execution_mode();

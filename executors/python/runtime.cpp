@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <iterator>
 #include <new>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "executors/python/interpreter/graveyard.h"
 #include "executors/python/interpreter/interpreter.h"
 #include "executors/python/interpreter/interpreter_trial.h"
+#include "executors/python/interpreter/interruption.h"
 #include "executors/python/processes/host_command.h"
 #include "executors/python/processes/self_test.h"
 #include "executors/python/processes/worker_process.h"
@@ -25,6 +27,12 @@
 
 namespace unirun::python {
 namespace {
+
+#ifdef Py_GIL_DISABLED
+constexpr bool is_free_threaded_build = true;
+#else
+constexpr bool is_free_threaded_build = false;
+#endif
 
 // So often what runs is interrupted again, at the end.
 constexpr Duration ask_again_after = std::chrono::milliseconds(50);
@@ -36,6 +44,9 @@ constexpr std::uint64_t timed_of = 16;
 constexpr Duration exit_grace = std::chrono::milliseconds(200);
 // Longer where a worker has an interpreter: CPython may crash that ends beside one that goes on.
 constexpr Duration exit_grace_of_interpreters = std::chrono::seconds(2);
+
+// What coroutines and contexts leave behind, and what drops it, has so long beyond the grace.
+constexpr Duration clearance = std::chrono::seconds(10);
 
 // As a warning of Python's, which its filters know what to do with.
 Result<void> warn(const std::string& text) {
@@ -118,10 +129,13 @@ Result<void> Runtime::start(const PythonExecutor::Config& config, Begin begin) {
   }
   config_ = config;
   CallDepth::set_limit(config.max_depth);
+  raise_as_keyboard_interrupt(config.keyboard_interrupt);
+  set_exchange_options(config.conversion);
   auto started = begin({.isolated = config.isolated,
                         .install_signal_handlers = config.install_signal_handlers,
                         .sys_path = config.sys_path,
-                        .switch_interval = config.switch_interval});
+                        .switch_interval = config.switch_interval,
+                        .without_gil = config.mode == ExecutionMode::free_threaded});
   if (started.ok()) started = import_all(config.preload);
   if (started.ok()) started = settle_mode();
   if (started.ok()) started = start_workers();
@@ -171,6 +185,7 @@ Result<void> Runtime::settle_mode() {
             .major = PY_MAJOR_VERSION,
             .minor = PY_MINOR_VERSION,
             .gil_enabled = Interpreter::is_gil_enabled(),
+            .free_threaded_build = is_free_threaded_build,
             .refused_modules = {},
             .failed_self_test = {}};
   own_interpreters_ = false;
@@ -180,7 +195,8 @@ Result<void> Runtime::settle_mode() {
     report = choose_mode(facts_);
   }
   if (!report) return report.error();
-  const bool is_risky = PY_VERSION_HEX < 0x030e0000 && report->mode == ExecutionMode::subinterp;
+  const bool is_risky = report->mode == ExecutionMode::free_threaded ||
+                        (PY_VERSION_HEX < 0x030e0000 && report->mode == ExecutionMode::subinterp);
   if (is_risky) {
     if (auto warned = warn(report->reason); !warned.ok()) return warned;
   }
@@ -224,36 +240,42 @@ Object Runtime::worker_configuration(const std::vector<std::string>& preload) co
           {"preload", Array(preload.begin(), preload.end())},
           {"isolated", config_.isolated},
           {"switch_interval_us", config_.switch_interval.count()},
-          {"stack_bytes", config_.stack_bytes}};
+          {"stack_bytes", config_.stack_bytes},
+          {"keyboard_interrupt", config_.keyboard_interrupt},
+          {"keep_tuples", config_.conversion.keep_tuples},
+          {"big_integers_as_text", config_.conversion.big_integers_as_text},
+          {"has_converters", config_.conversion.converters != nullptr}};
 }
 
 // Worker processes and interpreters see what the main one sees now.
 void Runtime::open_parallel() {
+  const std::uint32_t cores = WorkerPool::cores();
+  const std::uint32_t wanted = config_.num_subinterp_workers;
+  const std::uint32_t width = wanted == 0 ? cores : std::min(wanted, cores);
   parallel_.open({.worker_program = config_.worker_program,
                   .host_command = host_command_,
                   .configuration = worker_configuration(config_.preload),
                   .interpreter = interpreter_options(),
                   .stack_bytes = config_.stack_bytes,
-                  .width = WorkerPool::cores()});
+                  .width = width});
 }
 
-// Asked anew each time: where there may be no GIL an import may have brought it back.
+// Where there may be no GIL an import may have brought it back.
+ModeFacts Runtime::facts_now() const {
+  ModeFacts facts = facts_;
+  if (is_free_threaded_build) facts.gil_enabled = Interpreter::is_gil_enabled();
+  return facts;
+}
+
 ModeReport Runtime::execution_mode() {
   if (!is_running())
     return {.mode = ExecutionMode::automatic, .reason = Interpreter::no_executor().message};
-  ModeFacts facts = facts_;
-#ifdef Py_GIL_DISABLED
-  facts.gil_enabled = Interpreter::is_gil_enabled();
-#endif
+  ModeFacts facts = facts_now();
   auto report = choose_mode(facts);
-  if (!report)
-    report = choose_mode({.wanted = ExecutionMode::automatic,
-                          .allow_unsafe_subinterpreters = facts.allow_unsafe_subinterpreters,
-                          .major = facts.major,
-                          .minor = facts.minor,
-                          .gil_enabled = facts.gil_enabled,
-                          .refused_modules = facts.refused_modules,
-                          .failed_self_test = facts.failed_self_test});
+  if (!report) {
+    facts.wanted = ExecutionMode::automatic;
+    report = choose_mode(facts);
+  }
   report->python_version = Interpreter::version();
   for (Refusal& refusal : parallel_.refused_modules())
     report->refused_modules.push_back(std::move(refusal));
@@ -267,8 +289,9 @@ future<std::vector<Result<Value>>> Runtime::parallel(std::span<const CallSpec> c
     mode = execution_mode().mode;
     if (mode == ExecutionMode::multi_executor) mode = ExecutionMode::process;
   }
-  ModeFacts facts = facts_;
+  ModeFacts facts = facts_now();
   facts.wanted = mode;
+  facts.wanted_by = "ParallelOptions::mode";
   if (auto allowed = choose_mode(facts); is_running() && !allowed.ok())
     return parallel_.refuse(allowed.error());
   return parallel_.run(calls, mode, options.timeout);
@@ -471,8 +494,12 @@ void Runtime::pass_to_workers(Shared<TaskState> task) {
 }
 
 void Runtime::pass_to_loops(Shared<TaskState> task) {
-  if (loops_.push(task.get()).ok()) return static_cast<void>(task.release());
-  end_passed(*task);
+  const auto pushed = loops_.push(task.get());
+  if (pushed.ok()) return static_cast<void>(task.release());
+  if (!is_running()) return end_passed(*task);
+  if (!task->claim_before_start(Ending::cancelled)) return;
+  end_queued(*task, Ending::cancelled);
+  task->fail(pushed.error());
 }
 
 // What nobody takes any more.
@@ -516,7 +543,7 @@ void Runtime::time_out(TaskState& task, Duration timeout) {
 }
 
 bool Runtime::cancel(TaskState& task) {
-  const Error error{.code = Errc::cancelled, .message = "cancelled by its future"};
+  const Error error{.code = Errc::cancelled, .message = "cancelled by its future, or by its token"};
   if (task.claim_before_start(Ending::cancelled)) {
     deadlines_.cancel(task.timer);
     end_queued(task, Ending::cancelled);
@@ -552,37 +579,32 @@ TimerId Runtime::call_later(Duration delay, std::function<void()> function) {
 
 // Its outcome stands, and its code has to follow.
 void Runtime::end_running(Shared<TaskState> task) {
-  CoroutineLoop* const loop = task->coroutine != nullptr ? task->coroutine->loop() : nullptr;
-  if (loop == nullptr) return interruptions_.begin(std::move(task));
-  task->coroutine->link().cancel(task);
-  end_coroutine(*loop, std::move(task), 0);
+  if (task->coroutine == nullptr || task->coroutine->loop() == nullptr)
+    return interruptions_.begin(std::move(task));
+  endings_.begin(std::move(task));
 }
 
-// asyncio cancels it, and that may take its time; but not if it takes a step that does not end, so
-// that the loop does not get to hear of it.
-void Runtime::end_coroutine(CoroutineLoop& loop, Shared<TaskState> task, int asked) {
-  const auto look = [this, &loop, task, asked] {
-    if (task->is_over() || task->coroutine->was_cancelled()) return;
-    if (asked == Interruptions::asks) return loops_.pass_over(static_cast<AsyncLoop&>(loop));
-    {
-      const GILGuard guard;
-      if (!guard.attached()) return;
-      static_cast<void>(loop.interrupt(*task));
-    }
-    end_coroutine(loop, task, asked + 1);
-  };
-  interruptions_.look_later(look);
+bool Runtime::give_up(CoroutineLoop& loop, const TaskState& task) {
+  if (task.bound_to != nullptr) return give_up(task);
+  loops_.pass_over(static_cast<AsyncLoop&>(loop));
+  return true;
 }
 
 // Its worker does not come back: what waits for it alone will not run.
-void Runtime::give_up(const TaskState& task) {
-  if (!is_running()) return;
+bool Runtime::give_up(const TaskState& task) {
+  if (!is_running()) return true;
   const auto worker = pool_.give_up(task);
-  if (worker == nullptr) return;
+  if (worker == nullptr) return false;
   contexts_.lose(worker.get());
   for (const Shared<TaskState>& waiting : worker->waiting()) {
     if (waiting->bound_to != nullptr) end_waiting(*waiting, refusal(waiting->bound_to->id()));
   }
+  for (const Shared<TaskState>& begun : worker->coroutines()) {
+    if (!begun->claim(Ending::failed)) continue;
+    deadlines_.cancel(begun->timer);
+    begun->fail(begun->bound_to->loss());
+  }
+  return true;
 }
 
 bool Runtime::interrupt(const ContextState& context) {
@@ -616,8 +638,9 @@ void Runtime::on_ended(TaskState& task) noexcept {
 bool Runtime::wait_until_idle(Instant deadline) {
   return idle_.wait(deadline == Instant::max() ? Duration::max() : deadline - SystemClock().now(),
                     [this] {
+                      // What was given up is waited for no more. It is read last: it only ends.
                       const Stats stats = statistics();
-                      return stats.tasks_queued + stats.running == 0;
+                      return stats.tasks_queued + stats.running <= pool_.running_given_up();
                     });
 }
 
@@ -646,7 +669,8 @@ std::vector<Shared<TaskState>> Runtime::interrupt_what_runs() {
   if (!guard.attached()) return {};
   std::vector<Shared<TaskState>> tasks = pool_.interrupt_all();
   loops_.interrupt_running();
-  for (Shared<TaskState>& task : loops_.tasks()) tasks.push_back(std::move(task));
+  std::ranges::move(loops_.tasks(), std::back_inserter(tasks));
+  std::ranges::move(pool_.coroutines(), std::back_inserter(tasks));
   return tasks;
 }
 
@@ -670,12 +694,15 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
   std::vector<Shared<TaskState>> left_running;
   if (!drained && options.interrupt) {
     loops_.cancel_all();
+    pool_.cancel_coroutines();
     left_running = interrupt_what_runs();
   }
   while (!drained && !wait_until_idle(std::min(last, SystemClock().now() + ask_again_after)) &&
          SystemClock().now() < last) {
     if (options.interrupt) left_running = interrupt_what_runs();
   }
+  if (drained && options.interrupt) last = deadline_after(options.grace);
+  if (drained && last < Instant::max() - clearance) last += clearance;
   const std::size_t left = pool_.join(last) + loops_.join(deadline_after(options.grace));
   contexts_.lose(nullptr);
   for (const Shared<TaskState>& task : left_running) {

@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "executors/python/async/coroutine_endings.h"
 #include "executors/python/async/loop_pool.h"
 #include "executors/python/calls/parallel.h"
 #include "executors/python/contexts/context_table.h"
@@ -62,6 +63,8 @@ class Runtime final : private WorkerObserver {
   void pass_to_loops(Shared<TaskState> task);
   // Has its code end, and settles it when that has; at once where it has not begun.
   void ask_to_end(TaskState* task);
+  // Has a coroutine that runs on a loop cancelled, and looks on until it has ended.
+  void end_coroutine(Shared<TaskState> task) { endings_.begin(std::move(task)); }
   // Calls `function`, which must not throw nor wait, unless it is cancelled or the executor shut
   // down before; none where it does not run.
   [[nodiscard]] TimerId call_later(Duration delay, std::function<void()> function);
@@ -72,6 +75,8 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] bool interrupt(const ContextState& context);
   // False: its outcome stands already.
   [[nodiscard]] bool cancel(TaskState& task);
+  // Where who waits for an outcome meets the workers.
+  [[nodiscard]] Rendezvous& rendezvous() { return pool_.crew().rendezvous(); }
 
  private:
   enum class Phase : std::uint8_t { none, starting, running, stopping };
@@ -81,6 +86,7 @@ class Runtime final : private WorkerObserver {
   static void call_for_graves() noexcept;
 
   [[nodiscard]] Result<void> settle_mode();
+  [[nodiscard]] ModeFacts facts_now() const;
   [[nodiscard]] Result<void> try_interpreters();
   [[nodiscard]] OwnInterpreterOptions interpreter_options() const;
   [[nodiscard]] Object worker_configuration(const std::vector<std::string>& preload) const;
@@ -103,12 +109,12 @@ class Runtime final : private WorkerObserver {
   void time_out(TaskState& task, Duration timeout);
   void end_queued(TaskState& task, Ending ending);
   void end_passed(TaskState& task);
-  void end_coroutine(CoroutineLoop& loop, Shared<TaskState> task, int asked);
   void end_running(Shared<TaskState> task);
   [[nodiscard]] bool wait_until_idle(Instant deadline);
   void end_what_waits();
   void end_waiting(TaskState& task, Error error);
-  void give_up(const TaskState& task);
+  [[nodiscard]] bool give_up(const TaskState& task);
+  [[nodiscard]] bool give_up(CoroutineLoop& loop, const TaskState& task);
   [[nodiscard]] std::vector<Shared<TaskState>> interrupt_what_runs();
 
   void on_taken(TaskState& task) noexcept override;
@@ -123,7 +129,10 @@ class Runtime final : private WorkerObserver {
   LoopPool loops_{*this};
   ContextTable contexts_;
   Deadlines deadlines_;
-  Interruptions interruptions_{pool_, [this](const TaskState& task) { give_up(task); }};
+  Interruptions interruptions_{pool_, [this](const TaskState& task) { return give_up(task); }};
+  CoroutineEndings endings_{interruptions_, [this](CoroutineLoop& loop, const TaskState& task) {
+                              return give_up(loop, task);
+                            }};
   Doorbell idle_;
   ModeFacts facts_;
   bool own_interpreters_ = false;  // Of the workers.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from unirun import events
+    from unirun._embed import Interrupted as Interrupted
     from unirun._embed import async_call as async_call
     from unirun._embed import call as call
     from unirun._embed import functions as functions
@@ -125,7 +126,7 @@ _HOME = {
 }
 
 # Of the C++ program that runs this Python; there is none in an ordinary process.
-_EMBEDDED = frozenset({"async_call", "call", "functions", "shield"})
+_EMBEDDED = frozenset({"Interrupted", "async_call", "call", "functions", "shield"})
 
 __all__ = [
     "AlreadyPresent",

@@ -18,7 +18,20 @@ from functools import partial
 from itertools import starmap
 from typing import NamedTuple
 
-from unirun._embed import Counter, SharedState, is_initialized, prometheus_text, shutdown, state, stats, waiting
+from unirun._embed import (
+    Counter,
+    Interrupted,
+    SharedState,
+    async_call,
+    call,
+    functions,
+    is_initialized,
+    prometheus_text,
+    shutdown,
+    state,
+    stats,
+    waiting,
+)
 from unirun._embed import attach as _attach
 from unirun._embed import execution_mode as _execution_mode
 from unirun._embed import parallel as _parallel
@@ -38,10 +51,14 @@ __all__ = [
     "Attachment",
     "Call",
     "Counter",
+    "Interrupted",
     "ModeReport",
     "Refusal",
     "SharedState",
+    "async_call",
+    "call",
     "execution_mode",
+    "functions",
     "initialize",
     "is_initialized",
     "parallel",
@@ -76,12 +93,17 @@ def initialize(
     preload: Sequence[str] = (),
     use_subinterpreters: bool = False,
     allow_unsafe_subinterpreters: bool = False,
+    num_subinterp_workers: int = 0,
+    keyboard_interrupt: bool = False,
 ) -> Attachment:
     """Starts the executor; ``num_workers`` 0 is as many as this process may use cores.
 
     With ``use_subinterpreters`` each worker has an interpreter and a GIL of its own, for calls by name:
     submit() refuses function objects, which stay in their interpreter. Before Python 3.14 these take
     ``allow_unsafe_subinterpreters``, with which parallel() uses them too; see execution_mode().
+
+    ``num_subinterp_workers`` bounds what parallel() uses at once; never more than one a core. With
+    ``keyboard_interrupt`` a task that is interrupted may handle that as Ctrl-C.
 
     In a program of C++ that runs this Python it runs already, which is an error, and submit() finds it.
     """
@@ -93,6 +115,8 @@ def initialize(
         preload=preload,
         use_subinterpreters=use_subinterpreters,
         allow_unsafe_subinterpreters=allow_unsafe_subinterpreters,
+        num_subinterp_workers=num_subinterp_workers,
+        keyboard_interrupt=keyboard_interrupt,
     )
     return Attachment()
 

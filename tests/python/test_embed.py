@@ -7,10 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
 pytestmark = pytest.mark.native
+
+# A Python that can go without a GIL: unirun has it switched on, and so do the programs here, without a word.
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+GIL = ["-X", "gil=1"] if FREE_THREADED else []
+IS_SOUND = sys.version_info >= (3, 14) and not FREE_THREADED  # In interpreters with a GIL of their own.
+HAS_INTERPRETERS = sys.version_info >= (3, 12) and not FREE_THREADED
 
 PATIENCE = 60  # Seconds, for what takes a fraction of one.
 
@@ -43,8 +50,8 @@ ENDINGS = {
 }
 
 
-def end_of(program: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-X", "dev", "-c", program]
+def end_of(program: str, options: list[str] = GIL) -> tuple[int, str, str]:
+    command = [sys.executable, "-X", "dev", *options, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     return done.returncode, done.stdout, done.stderr
 
@@ -93,6 +100,38 @@ def look():
     except RuntimeError as error: print(error.errc)
 """
     assert run(program).splitlines() == ["finally", "Interrupted True False", "finalized", "finalized"]
+
+
+@pytest.mark.parametrize("as_ctrl_c", [False, True])
+def test_a18_an_interruption_is_caught_by_its_name_and_as_ctrl_c_where_that_is_asked_for(as_ctrl_c: bool) -> None:
+    program = f"""
+import threading, unirun
+from unirun import embed
+embed.initialize(num_workers=1, num_subinterp_workers=1, keyboard_interrupt={as_ctrl_c})
+began = threading.Event()
+def work():
+    try:
+        began.set()
+        while True: pass
+    except unirun.Interrupted as error:
+        print(isinstance(error, KeyboardInterrupt), unirun.Interrupted is embed.Interrupted)
+future = embed.submit(work)
+began.wait()
+embed.shutdown(drain=0)
+print(future.result())
+"""
+    assert run(program).splitlines() == [f"{as_ctrl_c} True", "None"]
+
+
+def test_a12_embed_has_the_functions_of_cpp_by_the_names_that_unirun_has() -> None:
+    program = """
+import unirun
+from unirun import embed
+print(embed.call is unirun.call, embed.async_call is unirun.async_call, embed.functions is unirun.functions)
+try: embed.call("nothing")
+except AttributeError as error: print(error)
+"""
+    assert run(program).splitlines() == ["True True True", "no C++ function is registered under the name 'nothing'"]
 
 
 def test_a02_threads_that_python_waits_for_end_with_the_executor_gone() -> None:
@@ -180,8 +219,8 @@ print(type(outcomes[7]).__name__, outcomes[8].errc, outcomes[9])
     assert others == "ValueError import_failed [3, 2, 1]"
 
 
-# From 3.14 on "automatic" are interpreters in this process.
-@pytest.mark.parametrize("mode", ["process", "automatic"] if sys.version_info < (3, 14) else ["process"])
+# Where they are sound "automatic" are interpreters in this process.
+@pytest.mark.parametrize("mode", ["process"] if IS_SOUND else ["process", "automatic"])
 def test_a11_a_call_that_takes_its_process_along_loses_itself_alone(mode: str) -> None:
     program = (
         CALLS
@@ -235,13 +274,13 @@ print(one[0] == here, two[0] == here, one != two)
 """
     )
     mode, reason, places = run(program).splitlines()
-    if sys.version_info >= (3, 14):
+    if IS_SOUND:
         assert mode == "subinterp True True ()"
-        assert "are sound in Python 3.14" in reason
+        assert f"are sound in Python 3.{sys.version_info.minor}" in reason
         assert places == "True True True"
     else:
         assert mode == "multi_executor True True ()"
-        assert "GIL of their own" in reason
+        assert ("has its GIL on" if FREE_THREADED else "GIL of their own") in reason
         assert places == "False False True"
 
 
@@ -353,16 +392,53 @@ with embed.initialize(num_workers=1):
     )
     returned, output, errors = end_of(program)
     assert returned == 0, errors
-    expected = "unsupported" if sys.version_info < (3, 12) else "wrong_interpreter [3.0]"
+    expected = "wrong_interpreter [3.0]" if HAS_INTERPRETERS else "unsupported"
     assert output.splitlines() == [expected, "8"]
-    assert ("corrupt the heap" in errors) == ((3, 12) <= sys.version_info < (3, 14))
+    assert ("corrupt the heap" in errors) == (HAS_INTERPRETERS and not IS_SOUND)
+
+
+# ---- A Python that can go without a GIL ----
+
+can_go_without = pytest.mark.skipif(not FREE_THREADED, reason="needs a free-threaded build of Python")
+
+
+@can_go_without
+def test_e15_the_gil_of_a_free_threaded_python_is_switched_on() -> None:
+    program = """
+import sys
+before = sys._is_gil_enabled()
+from unirun import embed
+print(before, sys._is_gil_enabled())
+"""
+    returned, output, errors = end_of(program, options=[])
+    assert (returned, output) == (0, "False True\n"), errors
+    assert "to load module 'unirun._embed'" in errors
+
+
+@can_go_without
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="never more at once than cores")
+def test_e15_who_keeps_it_switched_off_has_threads_that_meet_and_is_warned() -> None:
+    program = (
+        MEETING
+        + """
+with embed.initialize(num_workers=2, sys_path=[FOLDER]):
+    report = embed.execution_mode()
+    one, two = meet()
+print(report.mode, report.gil_enabled)
+print(one == two == [os.getpid(), id(os)])
+"""
+    )
+    returned, output, errors = end_of(program, options=["-X", "gil=0"])
+    assert (returned, output.splitlines()) == (0, ["free_threaded False", "True"]), errors
+    assert "RuntimeWarning: the GIL is off, as was asked for" in errors
 
 
 # ---- Workers with interpreters, inside a host: before Python 3.14 by consent ----
 
 # 3.12 itself corrupts its heap where interpreters come and go, and aborts where one is left behind.
 needs_interpreters = pytest.mark.skipif(
-    sys.version_info < (3, 13), reason="Python 3.11 has none, which is tested above, and 3.12 none that last"
+    sys.version_info < (3, 13) or FREE_THREADED,
+    reason="Python 3.11 and one that can go without a GIL have none, which is tested above, and 3.12 none that last",
 )
 
 # begin() initializes with them, and MEETING has the module that the calls name.

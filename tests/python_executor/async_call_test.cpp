@@ -248,6 +248,15 @@ TEST_CASE("A08: an idle loop uses no processor time") {
   CHECK(processor_time() - before < 50ms);
 }
 
+TEST_CASE(
+    "E03: a worker that has met its callers awake uses no processor time when they are gone") {
+  const Scene running(scene);
+  for (int n = 0; n < 2'000; ++n) CHECK(*PythonExecutor::submit([n] { return n; }).get() == n);
+  const Duration before = processor_time();
+  std::this_thread::sleep_for(5s);
+  CHECK(processor_time() - before < 50ms);
+}
+
 TEST_CASE("A08: outcomes come on the loop of C++ that asks for them") {
   const Scene running(scene);
   const SystemClock clock;
@@ -466,6 +475,17 @@ TEST_CASE(
   CHECK_FALSE(was_called);
 }
 
+TEST_CASE(
+    "A18: a KeyboardInterrupt in a coroutine that computes ends neither its loop nor others") {
+  const Scene running(scene, {.num_workers = 1, .keyboard_interrupt = true});
+  auto beside = PythonExecutor::async_call("scene", "echo", {1});
+  auto computing = PythonExecutor::async_call("scene", "compute", {}, {}, {.timeout = 20ms});
+  CHECK(code_of(computing.get()) == Errc::timeout);
+  CHECK(*beside.get() == Value(1));
+  for (int turn = 0; turn < 100; ++turn)
+    REQUIRE(*PythonExecutor::async_call("scene", "echo", {turn}).get() == Value(turn));
+}
+
 TEST_CASE("A13: inside a coroutine a wait for what only its own loop can settle is refused") {
   const Scene running(scene);
   future<Value> own;
@@ -473,7 +493,7 @@ TEST_CASE("A13: inside a coroutine a wait for what only its own loop can settle 
     own = PythonExecutor::async_call("scene", "echo", {42});
     const auto refused = own.get();
     const std::string said = text_of(refused);
-    return code_of(refused) == Errc::unsupported && said.find("co_await") != std::string::npos &&
+    return code_of(refused) == Errc::loop_running && said.find("co_await") != std::string::npos &&
            said.find("await unirun.async_call") != std::string::npos && !own.wait_for(patience);
   });
   const auto waited = call("call_from_a_coroutine", {"wait_for_own_loop"});
@@ -492,9 +512,9 @@ TEST_CASE("A13: inside a coroutine nothing waits for a worker either, but what i
     open.wait();
   });
   const auto waiter = PythonExecutor::register_function("wait_for_a_worker", [&]() -> bool {
-    return code_of(busy.get()) == Errc::unsupported && *ready.get() == Value(1) &&
-           code_of(PythonExecutor::call("math", "sqrt", {4})) == Errc::unsupported &&
-           code_of(PythonExecutor::bind()) == Errc::unsupported;
+    return code_of(busy.get()) == Errc::loop_running && *ready.get() == Value(1) &&
+           code_of(PythonExecutor::call("math", "sqrt", {4})) == Errc::loop_running &&
+           code_of(PythonExecutor::bind()) == Errc::loop_running;
   });
   const auto waited = call("call_from_a_coroutine", {"wait_for_a_worker"});
   open.count_down();

@@ -14,6 +14,7 @@
 #include "executors/python/python_executor.h"
 #include "framework/clock.h"
 #include "framework/event_loop.h"
+#include "framework/run_task.h"
 #include "tests/python_executor/executor_fixture.h"
 
 namespace unirun::python {
@@ -146,6 +147,63 @@ TEST_CASE("A06: a result is read as a type of C++, or refused with what it is") 
   const auto failed = PythonExecutor::call_as<int>("builtins", "int", {"seven"});
   REQUIRE_FALSE(failed.ok());
   CHECK(failed.error().code == Errc::python_exception);
+}
+
+TEST_CASE("A29: tuples, long ints and dates go through calls where the executor was told how") {
+  const char* const code = R"(
+import datetime, uuid
+from decimal import Decimal
+def same(x): return x
+def given(): return [(1, 2), 2**70, datetime.date(2026, 11, 22), Decimal('0.1'), uuid.UUID(int=7)]
+def kinds(x): return [type(y).__name__ for y in x]
+def items(): yield (1,); yield 2**64
+async def later(x): return (x, type(x).__name__)
+def ask(): import unirun; return type(unirun.call('back', (1, Decimal('2.5')))).__name__
+)";
+  const Value date = Object{{"__date__", "2026-11-22"}};
+  const auto tuple = [](Array of) { return Value(Object{{"__tuple__", std::move(of)}}); };
+  {
+    const Converters converters = Converters::standard();
+    const Running running(
+        {.num_workers = 1,
+         .conversion = {
+             .keep_tuples = true, .big_integers_as_text = true, .converters = &converters}});
+    make_module("told", code);
+    const auto given = PythonExecutor::call("told", "given");
+    REQUIRE_MESSAGE(given.ok(), (given.ok() ? "" : given.error().message));
+    const Array& values = given->as_array();
+    CHECK(values[0] == tuple({1, 2}));
+    CHECK(values[1] == Value("1180591620717411303424"));
+    CHECK(values[2] == date);
+    CHECK(*PythonExecutor::call("told", "same", {date}) == date);
+    CHECK(*PythonExecutor::call("told", "kinds",
+                                {Array{values[0], values[2], values[3], values[4]}}) ==
+          Value(Array{"tuple", "date", "Decimal", "UUID"}));
+    CHECK(*PythonExecutor::async_call("told", "later", {date}).get() == tuple({date, "date"}));
+    auto context = PythonExecutor::bind({.name = "told"});
+    REQUIRE(context.ok());
+    CHECK(*context->eval("(x,)", {{"x", date}}) == tuple({date}));
+    Stream items = PythonExecutor::stream("told", "items");
+    const SystemClock clock;
+    EventLoop loop(clock);
+    Array read;
+    CHECK(
+        run_task(loop, items.for_each([&](Value item) { read.push_back(std::move(item)); })).ok());
+    CHECK(read == Array{tuple({1}), "18446744073709551616"});
+    Value heard;
+    const auto back = PythonExecutor::register_function("back", [&](Value value) {
+      heard = value;
+      return value;
+    });
+    CHECK(*PythonExecutor::call("told", "ask") == Value("tuple"));
+    CHECK(heard == tuple({1, Object{{"__decimal__", "2.5"}}}));
+  }
+  const Running running({.num_workers = 1});
+  make_module("told", code);
+  CHECK(*PythonExecutor::call("told", "kinds", {Array{date}}) == Value(Array{"dict"}));
+  CHECK(
+      error_of(PythonExecutor::call("told", "given")).message ==
+      "what it returned: at [1]: the int is beyond 64 bits; big_integers_as_text gives its digits");
 }
 
 TEST_CASE("A06: functions may stand in classes, and be found along dots") {

@@ -168,6 +168,84 @@ TEST_CASE("A01: without a running executor every task fails at once") {
   CHECK(PythonExecutor::shutdown() == static_cast<int>(Errc::not_initialized));
 }
 
+namespace {
+
+// A task that waits for a loop which does not run, until let_go().
+class InVain {
+ public:
+  // Its future, once it waits.
+  future<PyObject*> submit() {
+    auto waiting =
+        PythonExecutor::submit([] { return execute("import unirun\nunirun.call('there')"); });
+    const Instant end = SystemClock().now() + patience;
+    while (!is_waiting(waiting.id()) && SystemClock().now() < end) std::this_thread::sleep_for(1ms);
+    return waiting;
+  }
+  void let_go() {
+    std::thread serving([this] { loop_.run(); });
+    there_.reset();  // Waits for the call.
+    loop_.stop();
+    serving.join();
+  }
+
+ private:
+  static bool is_waiting(TaskId id) {
+    const std::string name = fmt::format("task {}", static_cast<std::uint64_t>(id));
+    return std::ranges::any_of(PythonExecutor::get_stats().waiting, [&](const WaitChain& chain) {
+      return std::ranges::find(chain, name) != chain.end();
+    });
+  }
+
+  const SystemClock clock_{};
+  EventLoop loop_{clock_};
+  Registration there_ = PythonExecutor::register_function("there", [] { return 1; },
+                                                          {.thread = On::loop, .loop = &loop_});
+};
+
+// Others have the GIL, and end.
+void check_that_tasks_run() {
+  for (int turn = 0; turn < 100; ++turn) {
+    auto task = PythonExecutor::submit([] { return evaluate("sum(range(1000))"); });
+    REQUIRE(task.wait_for(patience));
+    REQUIRE(task.get().ok());
+  }
+}
+
+}  // namespace
+
+TEST_CASE("A01: a task that waits in vain holds up neither the shutdown nor later executors") {
+  InVain in_vain;
+  {
+    const Running running({.num_workers = 2});
+    auto waiting = in_vain.submit();
+    const auto ended = PythonExecutor::shutdown({.drain = 0s, .grace = 50ms});
+    REQUIRE_FALSE(ended.ok());
+    CHECK(ended.error().code == Errc::stuck);
+    CHECK(ended.error().message.starts_with("1 workers "));
+    CHECK(code_of(waiting) == Errc::stuck);
+  }
+  for (int life = 0; life < 3; ++life) {
+    const Running running({.num_workers = 2});
+    check_that_tasks_run();
+    CHECK(PythonExecutor::shutdown() == 0);
+  }
+  in_vain.let_go();
+}
+
+TEST_CASE("A05: a worker whose task waits in vain is given up, and another takes its place") {
+  InVain in_vain;
+  const Running running({.num_workers = 1});
+  auto waiting = in_vain.submit();
+  CHECK(waiting.cancel());
+  const Instant end = SystemClock().now() + patience;
+  while (PythonExecutor::get_stats().stuck == 0 && SystemClock().now() < end)
+    std::this_thread::sleep_for(1ms);
+  CHECK(PythonExecutor::get_stats().stuck == 1);
+  check_that_tasks_run();
+  CHECK(PythonExecutor::shutdown() == 0);
+  in_vain.let_go();
+}
+
 TEST_CASE("A01: workers that were given up end while the next executor starts") {
   for (int turn = 0; turn < 100; ++turn) {
     Gated gated;
@@ -650,6 +728,92 @@ TEST_CASE("A18: interruptions at any moment strike their own task or nobody") {
     const Errc code = code_of(aimed);
     REQUIRE((code == Errc::ok || code == Errc::cancelled));
   }
+}
+
+TEST_CASE("A18: 10,000 interruptions strike the task that they name or nobody, and none twice") {
+  const Running running({.num_workers = 2});
+  std::atomic<std::uint64_t> named{0};
+  std::atomic<bool> over{false};
+  std::atomic<std::uint64_t> struck{0};
+  std::thread other([&] {  // Names what runs, what waits and what has ended, as it comes.
+    while (!over) {
+      const std::uint64_t name = named;
+      if (name != 0 && PythonExecutor::interrupt(TaskId{name})) ++struck;
+    }
+  });
+  // It lets go of the GIL now and then, or nobody could name it in its midst.
+  const auto nap = [] { return evaluate("[__import__('time').sleep(0) for turn in range(2)]"); };
+  std::uint64_t interrupted = 0;
+  const Instant end = SystemClock().now() + patience;
+  while (interrupted < 10'000 && SystemClock().now() < end) {
+    auto aimed = PythonExecutor::submit(nap);
+    auto innocent = PythonExecutor::submit(nap);
+    named = static_cast<std::uint64_t>(aimed.id());
+    REQUIRE(code_of(innocent) == Errc::ok);
+    const Errc code = code_of(aimed);
+    REQUIRE((code == Errc::ok || code == Errc::interrupted));
+    if (code == Errc::interrupted) ++interrupted;
+    REQUIRE_FALSE(PythonExecutor::interrupt(aimed.id()));  // It has ended.
+  }
+  over = true;
+  other.join();
+  CHECK(interrupted <= struck);
+  CHECK(interrupted > 0);
+  CHECK(PythonExecutor::get_stats().tasks_failed == interrupted);
+}
+
+TEST_CASE("A18: what waits, has ended, or never was is not interrupted, nor is what comes next") {
+  const Running running({.num_workers = 1});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  auto waiting = PythonExecutor::submit([] { return evaluate("sum(range(1000))"); });
+  const TaskId late = waiting.id();
+  CHECK_FALSE(PythonExecutor::interrupt(late));
+  CHECK_FALSE(PythonExecutor::interrupt(TaskId{0}));
+  CHECK_FALSE(PythonExecutor::interrupt(TaskId{~0ULL}));
+  gate.let_go();
+  CHECK(code_of(waiting) == Errc::ok);
+  CHECK_FALSE(PythonExecutor::interrupt(late));
+  auto next = PythonExecutor::submit([] { return evaluate("sum(range(1000))"); });
+  CHECK(code_of(next) == Errc::ok);
+  CHECK(first.get().ok());
+}
+
+TEST_CASE("A18: an interruption is a KeyboardInterrupt too where that is asked for") {
+  const auto caught_as = [] {
+    std::latch inside{1};
+    const auto begun = PythonExecutor::register_function("begun", [&] { inside.count_down(); });
+    auto outcome = PythonExecutor::submit([] {
+      return execute(
+          "import sys, unirun\n"
+          "sys.caught = None\n"
+          "try:\n"
+          "    unirun.call('begun')\n"
+          "    while True: pass\n"
+          "except KeyboardInterrupt as error:\n"
+          "    sys.caught = 'KeyboardInterrupt', isinstance(error, unirun.Interrupted)\n"
+          "    raise\n"
+          "except unirun.Interrupted as error:\n"
+          "    sys.caught = 'Interrupted', type(error) is unirun.Interrupted\n"
+          "    raise\n");
+    });
+    inside.wait();
+    while (!PythonExecutor::interrupt(outcome.id())) std::this_thread::yield();
+    CHECK(code_of(outcome) == Errc::interrupted);
+    auto next = PythonExecutor::submit([] { return evaluate("sum(range(1000))"); });
+    CHECK(code_of(next) == Errc::ok);
+    return *PythonExecutor::call("sys", "caught.__getitem__", {0}) == Value("KeyboardInterrupt") &&
+           *PythonExecutor::call("sys", "caught.__getitem__", {1}) == Value(true);
+  };
+  {
+    const Running running({.num_workers = 1, .keyboard_interrupt = true});
+    CHECK(caught_as());
+  }
+  const Running running({.num_workers = 1});
+  CHECK_FALSE(caught_as());
+  CHECK(*PythonExecutor::call("sys", "caught.__getitem__", {0}) == Value("Interrupted"));
+  CHECK(*PythonExecutor::call("sys", "caught.__getitem__", {1}) == Value(true));
 }
 
 // ---- E16, E19 ----

@@ -4,7 +4,10 @@
 // Python.h first.
 
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <latch>
 #include <thread>
 #include <vector>
@@ -47,6 +50,26 @@ struct Heirlooms {
 };
 
 }  // namespace
+
+TEST_CASE("A01: exit() within a task ends the program, whatever else runs") {
+  const pid_t child = ::fork();  // Before this process has a Python.
+  if (child == 0) {
+    ::alarm(60);
+    static_cast<void>(PythonExecutor::initialize({.num_workers = 2}));
+    auto busy = PythonExecutor::submit([] {
+      const Reference names =
+          Reference::steal(Py_BuildValue("{s:O}", "__builtins__", PyEval_GetBuiltins()));
+      return PyRun_String("while True: pass", Py_file_input, names.get(), names.get());
+    });
+    auto last = PythonExecutor::submit([] { std::exit(7); });
+    static_cast<void>(last.get());
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) != 0);  // 7, or what a sanitizer makes of it.
+}
 
 TEST_CASE("A01: finalize() ends Python for good, and whoever asks for it later is told so") {
   REQUIRE_FALSE(PythonExecutor::finalize().ok());

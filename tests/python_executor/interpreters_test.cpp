@@ -195,9 +195,9 @@ TEST_CASE("A15: for this Python, mode, reason and what is really parallel agree"
   std::vector<Row> rows{{ExecutionMode::process, false, ExecutionMode::process, "Config::mode"},
                         {shared, false, shared, "Config::mode"}};
   if (is_free_threaded) {
-    rows.push_back({automatic, false, ExecutionMode::free_threaded, "the GIL is off"});
+    rows.push_back({automatic, true, shared, "has its GIL on"});
+    rows.push_back({own, true, automatic, "has its GIL on"});
   } else {
-    rows.push_back({ExecutionMode::free_threaded, false, automatic, "the GIL is on"});
     rows.push_back({automatic, false, is_sound ? own : shared,
                     has_own_gil ? (is_sound ? "sound" : "corrupt the heap") : "3.12 has"});
     rows.push_back({automatic, true, has_own_gil ? own : shared,
@@ -205,6 +205,7 @@ TEST_CASE("A15: for this Python, mode, reason and what is really parallel agree"
     rows.push_back({own, true, has_own_gil ? own : automatic,
                     has_own_gil ? (is_sound ? "sound" : "allow_unsafe") : "3.12 has"});
   }
+  rows.push_back({ExecutionMode::free_threaded, false, automatic, "the GIL is on"});
   for (const Row& row : rows) {
     CAPTURE(to_string(row.wanted));
     CAPTURE(row.consent);
@@ -223,17 +224,16 @@ TEST_CASE("A15: for this Python, mode, reason and what is really parallel agree"
     CHECK(report.mode == row.mode);
     CHECK(report.reason.find(row.in_reason) != std::string::npos);
     CHECK(report.python_version.starts_with(PY_VERSION));
-    CHECK(report.gil_enabled != is_free_threaded);
+    CHECK(report.gil_enabled);
     CHECK(report.refused_modules.empty());
     // Threads that share a GIL do not meet, which shows that the others do so by what they are.
-    if (!is_free_threaded)
-      CHECK(meetings(here.workshop, {.mode = ExecutionMode::multi_executor}, 0.2) == 1);
+    CHECK(meetings(here.workshop, {.mode = ExecutionMode::multi_executor}, 0.2) == 1);
     if (WorkerPool::cores() > 1) CHECK(meetings(here.workshop, {}, generous) == 2);
   }
 }
 
 TEST_CASE("E15: use_subinterpreters without what it takes is refused by name") {
-  if (is_sound || is_free_threaded) return;
+  if (is_sound && !is_free_threaded) return;
   const auto refused = PythonExecutor::start({.use_subinterpreters = true});
   REQUIRE_FALSE(refused.ok());
   CHECK(refused.error().code == Errc::unsupported);
@@ -403,6 +403,50 @@ TEST_CASE("A07: contexts live in their worker's interpreter, and their counters 
     for (Context& context : contexts) REQUIRE(context.exec("n += 1").ok());
   }
   for (Context& context : contexts) CHECK(*context.eval("n") == Value(20));
+}
+
+TEST_CASE("A08: coroutines of contexts run in their workers' interpreters, on their threads") {
+  const InWorkshop here(own_workers());
+  std::vector<Context> contexts;
+  for (int i = 0; i < 2; ++i) {
+    auto bound = PythonExecutor::bind({.preload = R"(
+import asyncio, threading
+n = 0
+threads = set()
+async def add():
+    global n
+    threads.add(threading.get_native_id())
+    await asyncio.sleep(0.001)
+    n += 1
+    threads.add(threading.get_native_id())
+async def stay(): await asyncio.Event().wait()
+)"});
+    REQUIRE_MESSAGE(bound.ok(), (bound.ok() ? "" : bound.error().message));
+    contexts.push_back(*std::move(bound));
+  }
+  CHECK(contexts[0].interpreter_id() != contexts[1].interpreter_id());
+  std::vector<future<Value>> calls;
+  const auto call_in = [](const Context& context, const char* function, CallOptions options = {}) {
+    options.context = context.id();
+    return PythonExecutor::async_call("__main__", function, {}, {}, options);
+  };
+  for (int i = 0; i < 200; ++i) {
+    for (const Context& context : contexts) calls.push_back(call_in(context, "add"));
+  }
+  for (auto& one : calls) CHECK(one.get().ok());
+  for (Context& context : contexts) {
+    CHECK(*context.eval("n") == Value(200));
+    CHECK(*context.eval("threads == {threading.get_native_id()}") == Value(true));
+    auto late = call_in(context, "stay", {.timeout = std::chrono::milliseconds(20)});
+    const auto outcome = late.get();
+    REQUIRE_FALSE(outcome.ok());
+    CHECK(outcome.error().code == Errc::timeout);
+  }
+  auto left = call_in(contexts[0], "stay");
+  CHECK(contexts[0].close().ok());
+  const auto outcome = left.get();
+  REQUIRE_FALSE(outcome.ok());
+  CHECK(outcome.error().code == Errc::cancelled);
 }
 
 TEST_CASE("A08: coroutines run on their loops and plain functions in the interpreters") {

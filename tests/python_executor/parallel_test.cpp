@@ -7,10 +7,14 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <latch>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -70,12 +74,53 @@ def count(n):
         total += i & 3
     return total
 
+def ask_host(count):
+    import unirun
+    return [unirun.call("add", i, 1) for i in range(count)]
+
+def ask_unknown():
+    import unirun
+    try:
+        unirun.functions.nothing
+    except AttributeError as error:
+        return str(error)
+
+def ask_raising():
+    import unirun
+    try:
+        unirun.call("raises")
+    except IndexError as error:
+        return [str(error), error.__notes__]
+
 class Holder:
     @staticmethod
     def answer():
         return 42
 
 number = 7
+
+def go_inside():
+    import unirun
+    return unirun.call("inside")
+
+def kind_of(x):
+    return type(x).__name__
+
+def long_int():
+    return 2**70
+
+def leave_a_mark(marker):
+    open(marker, "w").close()
+
+def wait_for_ctrl_c(marker):
+    import unirun
+    try:
+        unirun.call("begun")
+        while True:
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        open(marker, "w").close()
+        raise
 )";
     std::ofstream(folder_ + "/only_here.py") << R"(
 import os
@@ -141,9 +186,104 @@ TEST_CASE("A11: parallel calls run in worker processes and give their outcomes i
   }
 }
 
+TEST_CASE("A12: a worker process calls C++ functions of its host") {
+  const WithModules running;
+  const auto add =
+      PythonExecutor::register_function("add", [](int one, int other) { return one + other; });
+  const auto raises = PythonExecutor::register_function(
+      "raises", []() -> int { throw std::out_of_range("too far"); });
+  const auto outcomes =
+      outcomes_of({call("ask_host", {1000}), call("ask_unknown"), call("ask_raising")});
+  REQUIRE_MESSAGE(outcomes[0].ok(), (outcomes[0].ok() ? "" : outcomes[0].error().message));
+  CHECK(outcomes[0]->as_array().size() == 1000);
+  CHECK(outcomes[0]->as_array()[999] == Value(1000));
+  REQUIRE(outcomes[1].ok());
+  CHECK(*outcomes[1] == Value("no C++ function is registered under the name 'nothing'"));
+  REQUIRE_MESSAGE(outcomes[2].ok(), (outcomes[2].ok() ? "" : outcomes[2].error().message));
+  CHECK(*outcomes[2] == Value(Array{"too far", Array{"C++ exception: std::out_of_range"}}));
+}
+
 TEST_CASE("A11: no call at all gives no outcome at all") {
   const WithModules running;
   CHECK(outcomes_of({}).empty());
+}
+
+// How many of 30 calls are inside at once, at most.
+int at_once(const ParallelOptions& options) {
+  std::atomic<int> inside{0};
+  std::atomic<int> most{0};
+  const auto enter = PythonExecutor::register_function("inside", [&] {
+    const int now = ++inside;
+    for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
+    }
+    std::this_thread::sleep_for(5ms);
+    --inside;
+  });
+  for (const auto& outcome : outcomes_of(std::vector<CallSpec>(30, call("go_inside")), options))
+    CHECK_MESSAGE(outcome.ok(), (outcome.ok() ? "" : outcome.error().message));
+  CHECK(most >= 1);
+  return most;
+}
+
+TEST_CASE("A11: never more at once than there are cores, or fewer where that is wanted") {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  for (const ExecutionMode mode : {ExecutionMode::process, ExecutionMode::multi_executor}) {
+    INFO(to_string(mode));
+    {
+      const WithModules running({.num_workers = 8});
+      CHECK(at_once({.mode = mode}) <= cores);
+    }
+    {
+      const WithModules running({.num_workers = 8, .num_subinterp_workers = 1'000'000});
+      CHECK(at_once({.mode = mode}) <= cores);
+    }
+    const WithModules running({.num_workers = 8, .num_subinterp_workers = 1});
+    CHECK(at_once({.mode = mode}) == 1);
+  }
+}
+
+TEST_CASE("A18: a worker process interrupts by a KeyboardInterrupt where that is asked for") {
+  const WithModules running({.num_workers = 1, .keyboard_interrupt = true});
+  const std::string marker = running.path("marker");
+  std::latch inside{1};
+  const auto begun = PythonExecutor::register_function("begun", [&] { inside.count_down(); });
+  const std::vector<CallSpec> calls{call("wait_for_ctrl_c", {marker})};
+  auto outcome = PythonExecutor::parallel(calls, {.mode = ExecutionMode::process});
+  inside.wait();
+  outcome.cancel();
+  const Instant end = SystemClock().now() + patience;
+  while (!std::filesystem::exists(marker) && SystemClock().now() < end)
+    std::this_thread::sleep_for(1ms);
+  CHECK(std::filesystem::exists(marker));
+}
+
+TEST_CASE("A11: calls whose time is up when they are made never begin") {
+  const WithModules running;
+  const std::string marker = running.path("marker");
+  for (const ExecutionMode mode : {ExecutionMode::process, ExecutionMode::multi_executor}) {
+    const auto outcomes = outcomes_of({call("leave_a_mark", {marker}), call("echo", {1})},
+                                      {.timeout = 0s, .mode = mode});
+    CHECK(outcomes[0].error().code == Errc::timeout);
+    CHECK(outcomes[1].error().code == Errc::timeout);
+    CHECK(outcomes_of({call("echo", {1})}, {.mode = mode})[0].ok());
+  }
+  CHECK_FALSE(std::filesystem::exists(marker));
+}
+
+TEST_CASE("A29: tuples, long ints and dates go to worker processes and back where that is asked") {
+  const Converters converters = Converters::standard();
+  const WithModules running(
+      {.num_workers = 1,
+       .conversion = {
+           .keep_tuples = true, .big_integers_as_text = true, .converters = &converters}});
+  const Value date = Object{{"__date__", "2026-11-22"}};
+  const Value pair = Object{{"__tuple__", Array{1, date}}};
+  const auto outcomes = outcomes_of(
+      {call("kind_of", {date}), call("kind_of", {pair}), call("echo", {pair}), call("long_int")});
+  CHECK(*outcomes[0] == Value("date"));
+  CHECK(*outcomes[1] == Value("tuple"));
+  CHECK(*outcomes[2] == Value(Array{Array{pair}, Object{}}));
+  CHECK(*outcomes[3] == Value("1180591620717411303424"));
 }
 
 TEST_CASE("A11: calls run in processes other than this one") {
@@ -364,6 +504,8 @@ TEST_CASE("A15: interpreters that Python has not got are refused, by the executo
   const auto result = outcome.get();
   REQUIRE_FALSE(result.ok());
   CHECK(result.error().code == Errc::unsupported);
+  CHECK(result.error().message.starts_with("ParallelOptions::mode subinterp: "));
+  CHECK(started.error().message.starts_with("Config::mode subinterp: "));
 }
 
 #endif
@@ -379,8 +521,14 @@ TEST_CASE("A15: the rule, over the versions and what is wanted") {
   CHECK(chosen({.minor = 13}) == multi_executor);
   CHECK(chosen({.minor = 14}) == subinterp);
   CHECK(chosen({.minor = 15}) == subinterp);
-  CHECK(chosen({.minor = 13, .gil_enabled = false}) == free_threaded);
-  CHECK(chosen({.minor = 14, .gil_enabled = false}) == free_threaded);
+  for (const ExecutionMode wanted : {automatic, free_threaded}) {
+    CHECK(chosen(
+              {.wanted = wanted, .minor = 14, .gil_enabled = false, .free_threaded_build = true}) ==
+          free_threaded);
+  }
+  CHECK(chosen({.minor = 14, .free_threaded_build = true}) == multi_executor);
+  CHECK(chosen({.wanted = subinterp, .minor = 14, .free_threaded_build = true}) == automatic);
+  CHECK(chosen({.wanted = free_threaded, .minor = 14, .free_threaded_build = true}) == automatic);
   CHECK(chosen({.allow_unsafe_subinterpreters = true, .minor = 11}) == multi_executor);
   CHECK(chosen({.allow_unsafe_subinterpreters = true, .minor = 12}) == subinterp);
   CHECK(chosen({.allow_unsafe_subinterpreters = true, .minor = 13}) == subinterp);
@@ -407,7 +555,7 @@ TEST_CASE(
   CHECK(
       report.python_version.starts_with(fmt::format("{}.{}", PY_MAJOR_VERSION, PY_MINOR_VERSION)));
   CHECK_FALSE(report.reason.empty());
-#if !defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030e0000
+#if defined(Py_GIL_DISABLED) || PY_VERSION_HEX < 0x030e0000
   CHECK(report.mode == ExecutionMode::multi_executor);
   CHECK(report.gil_enabled);
 #endif

@@ -8,9 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -20,6 +22,7 @@
 #include <vector>
 
 #include "executors/python/values/value_cbor.h"
+#include "framework/clock.h"
 #include "framework/random.h"
 
 namespace unirun::python {
@@ -86,6 +89,43 @@ TEST_CASE("A14: bytes that are cut short or are nothing of ours give an error, w
       wrong[random.below(wrong.size())] = static_cast<char>(random.next());
     (void)from_cbor(wrong);
   }
+}
+
+// Some of what others have made of it: bytes changed, taken out, put in and repeated.
+std::string distorted(std::string bytes, Random& random) {
+  for (std::uint64_t changes = 1 + random.below(4); changes > 0 && !bytes.empty(); --changes) {
+    const std::size_t at = random.below(bytes.size());
+    const std::size_t size = 1 + random.below(8);
+    switch (random.below(4)) {
+      case 0: bytes[at] = static_cast<char>(random.next()); break;
+      case 1: bytes.erase(at, size); break;
+      case 2: bytes.insert(at, size, static_cast<char>(random.next())); break;
+      default: bytes.insert(random.below(bytes.size()), bytes.substr(at, size));
+    }
+  }
+  return bytes;
+}
+
+TEST_CASE("A29: nightly: ten minutes of wrong bytes are refused or read, and never worse" *
+          doctest::skip()) {
+  const char* const asked = std::getenv("UNIRUN_FUZZ_SECONDS");
+  const Instant end = SystemClock().now() + std::chrono::seconds(asked ? std::atoi(asked) : 600);
+  std::vector<std::string> known{to_cbor(everything).value()};
+  Random random(29);
+  std::uint64_t rounds = 0;
+  while (++rounds % 1024 != 0 || SystemClock().now() < end) {
+    const std::string wrong = distorted(known[random.below(known.size())], random);
+    const Result<Value> read = from_cbor(wrong);
+    if (!read.ok()) {
+      REQUIRE(read.error().code == Errc::conversion);
+      REQUIRE_FALSE(read.error().message.empty());
+      continue;
+    }
+    const std::string written = to_cbor(*read).value();
+    REQUIRE(to_cbor(from_cbor(written).value()).value() == written);
+    if (wrong.size() < 4096) known.resize(std::min<std::size_t>(known.size() + 1, 4096), wrong);
+  }
+  MESSAGE(rounds, " of them, ", known.size(), " could be read");
 }
 
 TEST_CASE("A14: what is too deep is refused with its place") {
@@ -236,6 +276,19 @@ TEST_CASE("A14: updates and exchanges of eight threads lose nothing") {
   CHECK(state.get("exchanged").value() == Value(4'000));
   CHECK_FALSE(*state.compare_exchange("none", nullptr, 1));
   CHECK_FALSE(*state.compare_exchange("updated", 1, 2));
+}
+
+TEST_CASE("A14: an update that writes its own key ends, and says so") {
+  const SharedState state = fresh();
+  int calls = 0;
+  const auto updated = state.update("own", [&](const Value*) -> Result<Value> {
+    REQUIRE(state.set("own", ++calls).ok());
+    return Value("never");
+  });
+  REQUIRE_FALSE(updated.ok());
+  CHECK(updated.error().code == Errc::overloaded);
+  CHECK(updated.error().message.starts_with("'own' was written meanwhile, 10000 times in a row"));
+  CHECK(state.get("own").value() == Value(calls));
 }
 
 // --- Counters

@@ -61,7 +61,8 @@ Result<AsgiApp> AsgiApp::load(std::string_view name) {
                                         to_string(Value(name)))};
   }
   CallSpec spec{std::string(name.substr(0, colon)), std::string(name.substr(colon + 1))};
-  if (auto wrong = FunctionCache::check(spec.module, spec.function)) return *std::move(wrong);
+  if (const auto named = FunctionCache::check(spec.module, spec.function); !named.ok())
+    return named.error();
   auto found = call_and_wait({"AsgiApp::load"},
                              [spec = std::move(spec)] { return find_application(spec); }, {});
   if (!found.ok()) return found.error();
@@ -78,13 +79,7 @@ future<AsgiResponse> AsgiApp::run_async(AsgiRequest request,
 }
 
 Result<AsgiResponse> AsgiApp::run(AsgiRequest request, std::optional<Duration> timeout) const {
-  if (auto refused = refuse_on_loop("AsgiApp::run")) return *std::move(refused);
-  if (CoroutineLoop::current() != nullptr) {
-    return Error{.code = Errc::unsupported,
-                 .message =
-                     "AsgiApp::run() would stop this asyncio loop, and the application with "
-                     "it: use run_async()"};
-  }
+  if (const auto may = check_no_loop("AsgiApp::run"); !may.ok()) return may.error();
   future<AsgiResponse> response = run_async(std::move(request), timeout);
   const std::string name = application_->name();
   const WaitLabel label("AsgiApp::run", name);

@@ -1,7 +1,6 @@
 #include "executors/python/asgi/asgi_connection.h"
 
 #include "executors/python/asgi/asgi_line.h"
-#include "executors/python/async/coroutine_loop.h"
 #include "executors/python/calls/blocking_call.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "framework/doorbell.h"
@@ -24,15 +23,6 @@ bool wait_here(Duration timeout, Wait wait) {
   if (!waits) return true;
   const GILRelease released;
   return call->bell.wait(timeout, [&] { return call->has_come.load(); });
-}
-
-std::optional<Error> refuse_here(const char* what) {
-  if (CoroutineLoop::current() != nullptr) {
-    return Error{
-        .code = Errc::unsupported,
-        .message = "on the thread of an asyncio loop this would stop that: wait elsewhere"};
-  }
-  return refuse_on_loop(what);
 }
 
 Error timed_out(const char* what) { return {.code = Errc::timeout, .message = what}; }
@@ -59,7 +49,8 @@ Task<std::optional<Result<AsgiEvent>>> AsgiConnection::receive() {
 }
 
 Result<void> AsgiConnection::send_blocking(AsgiEvent event, Duration timeout) {
-  if (auto refused = refuse_here("AsgiConnection::send_blocking")) return *std::move(refused);
+  if (const auto may = check_no_loop("AsgiConnection::send_blocking"); !may.ok())
+    return may.error();
   const Result<bool> said = line_->say(std::move(event));
   if (!said.ok()) return said.error();
   if (!*said) return {};
@@ -72,8 +63,8 @@ Result<void> AsgiConnection::send_blocking(AsgiEvent event, Duration timeout) {
 
 std::optional<Result<AsgiEvent>> AsgiConnection::receive_blocking(Duration timeout) {
   using Received = Result<AsgiEvent>;
-  if (auto refused = refuse_here("AsgiConnection::receive_blocking"))
-    return Received(*std::move(refused));
+  if (const auto may = check_no_loop("AsgiConnection::receive_blocking"); !may.ok())
+    return Received(may.error());
   if (read_.empty()) {
     const bool is_there = wait_here(
         timeout, [this](auto wake) { return !line_->to_client().wait_for_items(std::move(wake)); });

@@ -333,6 +333,7 @@ std::optional<AsgiEvent> event_of(const AsgiWords& words, PyObject* dict) {
                  Py_TYPE(dict)->tp_name);
     return std::nullopt;
   }
+  const ObjectLock lock(dict);
   PyObject* const name = PyDict_GetItemWithError(dict, words[Word::type]);
   if (name == nullptr && PyErr_Occurred() != nullptr) return std::nullopt;
   if (name == nullptr || !PyUnicode_Check(name)) {

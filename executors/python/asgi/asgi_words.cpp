@@ -1,7 +1,10 @@
 #include "executors/python/asgi/asgi_words.h"
 
 #include <algorithm>
+#include <memory>
 #include <string_view>
+
+#include "executors/python/interpreter/kept_object.h"
 
 namespace unirun::python {
 namespace {
@@ -58,21 +61,15 @@ bool AsgiWords::fill() {
 }
 
 AsgiWords* AsgiWords::of_this_interpreter() {
-  PyObject* const kept = PyInterpreterState_GetDict(PyInterpreterState_Get());
-  if (kept == nullptr) {
-    PyErr_SetString(PyExc_RuntimeError, "this interpreter keeps nothing: it is ending");
-    return nullptr;
-  }
-  if (PyObject* const found = PyDict_GetItemString(kept, capsule_name); found != nullptr)
-    return static_cast<AsgiWords*>(PyCapsule_GetPointer(found, capsule_name));
-  auto* const made = new AsgiWords;
-  const Reference capsule =
-      Reference::steal(made->fill() ? PyCapsule_New(made, capsule_name, destroy) : nullptr);
-  if (!capsule) {
-    delete made;
-    return nullptr;
-  }
-  return PyDict_SetItemString(kept, capsule_name, capsule.get()) == 0 ? made : nullptr;
+  PyObject* const capsule = kept_object(capsule_name, [] {
+    auto made = std::unique_ptr<AsgiWords>(new AsgiWords);
+    Reference holder =
+        Reference::steal(made->fill() ? PyCapsule_New(made.get(), capsule_name, destroy) : nullptr);
+    if (holder) static_cast<void>(made.release());
+    return holder;
+  });
+  if (capsule == nullptr) return nullptr;
+  return static_cast<AsgiWords*>(PyCapsule_GetPointer(capsule, capsule_name));
 }
 
 AsgiWords* AsgiWords::current() {

@@ -40,7 +40,7 @@ bool is_coroutine_function(PyObject* function) {
 }
 
 Result<Value> value_of(PyObject* returned) {
-  auto value = to_value(returned);
+  auto value = to_value(returned, exchange_options());
   if (value.ok()) return value;
   Error error = value.error();
   error.message = "what it returned: " + error.message;
@@ -74,10 +74,15 @@ bool AsyncCall::belongs_on_worker() noexcept {
     function_ = Ref::borrow(found->get());
     return true;
   }
+  const bool is_bound = bound_to != nullptr;
   // Not every module can be imported in every interpreter: the loops' is the main one.
-  if (!found.ok() && !Runtime::get().has_own_interpreters()) {
+  if (!found.ok() && (is_bound || !Runtime::get().has_own_interpreters())) {
     function_ = found.error();
     return true;
+  }
+  if (is_bound) {
+    function_ = Ref::borrow(found->get());
+    return false;
   }
   if (found.ok()) CoroutineNames::remember(call_.module, call_.function);
   add_owner();

@@ -39,6 +39,10 @@ unirun::Status AsyncLoop::start() {
 void AsyncLoop::dismiss() {
   queue_.close();
   dismissed_.store(true);
+  post_stop();
+}
+
+void AsyncLoop::post_stop() {
   post([this] {
     if (asyncio().is_open()) asyncio().stop();
   });
@@ -110,11 +114,9 @@ void AsyncLoop::live() {
   PythonThread& thread = PythonThread::current();
   if (thread.attach()) {
     running_.settle_in();
-    if (open()) {
+    if (open_for_whoever_comes()) {
       asyncio().run();
       asyncio().close();
-    } else {
-      fail_until_dismissed();
     }
     settle_what_is_left();
     drop();
@@ -124,11 +126,18 @@ void AsyncLoop::live() {
   end_.ring();
 }
 
-void AsyncLoop::fail_until_dismissed() {
-  while (!dismissed_.load() || !queue_.is_empty()) {
-    static_cast<void>(serve());
+// What it lacks, a descriptor or memory, fails those who wait now, and may be there when the next
+// comes. False: it was dismissed.
+bool AsyncLoop::open_for_whoever_comes() {
+  while (!open()) {
+    do {
+      static_cast<void>(serve());
+      if (dismissed_.load() && queue_.is_empty()) return false;
+    } while (!queue_.is_empty());
     static_cast<void>(wait(-1, Instant::max()));
   }
+  if (dismissed_.load()) post_stop();  // What was posted before has found nothing to stop.
+  return true;
 }
 
 // ---- Its work ----

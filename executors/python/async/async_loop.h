@@ -75,7 +75,8 @@ class AsyncLoop final : public CoroutineLoop {
 
  private:
   void live();
-  void fail_until_dismissed();
+  [[nodiscard]] bool open_for_whoever_comes();
+  void post_stop();
 
   [[nodiscard]] bool serve() override;
   [[nodiscard]] bool wait(int descriptor, Instant until) override;

@@ -73,10 +73,12 @@ Asyncio* Asyncio::of(PyObject* self) {
 bool Asyncio::open(Client& client) {
   client_ = &client;
   asyncio_ = Reference::steal(PyImport_ImportModule("asyncio"));
+  if (!asyncio_) return false;
   const Reference selectors = Reference::steal(PyImport_ImportModule("selectors"));
   selector_ = call(attribute(selectors, "DefaultSelector"));
+  if (!selector_) return false;  // A look at an attribute may clear the exception.
   const Reference loop_class = attribute(asyncio_, "SelectorEventLoop");
-  if (!selector_ || !loop_class || !find_names()) return false;
+  if (!loop_class || !find_names()) return false;
   loop_ = Reference::steal(PyObject_CallOneArg(loop_class.get(), selector_.get()));
   if (loop_ && hook_in()) return true;
   loop_ = {};
@@ -135,7 +137,7 @@ void Asyncio::run() {
 }
 
 void Asyncio::stop() {
-  is_stopped_ = wants_turn_ = true;
+  is_stopped_ = true;
   if (!Reference::steal(PyObject_CallMethod(loop_.get(), "stop", nullptr))) PyErr_Clear();
 }
 
@@ -147,30 +149,52 @@ void Asyncio::report(const char* what) {
   if (!told) PyErr_Clear();
 }
 
+// One can only where asyncio is loaded.
+bool Asyncio::runs_here() {
+  const Reference name = Reference::steal(PyUnicode_FromString("asyncio"));
+  const Reference asyncio = name ? Reference::steal(PyImport_GetModule(name.get())) : Reference();
+  const Reference loop = call(attribute(asyncio, "_get_running_loop"));
+  if (!loop) PyErr_Clear();
+  return loop && loop.get() != Py_None;
+}
+
 Reference Asyncio::create_future() {
   return Reference::steal(PyObject_CallMethod(loop_.get(), "create_future", nullptr));
 }
 
 void Asyncio::settle(PyObject* future) {
-  const Reference is_done = Reference::steal(PyObject_CallMethod(future, "done", nullptr));
-  if (is_done.get() == Py_False)
-    Reference::steal(PyObject_CallMethod(future, "set_result", "O", Py_None));
+  if (!is_done(future)) Reference::steal(PyObject_CallMethod(future, "set_result", "O", Py_None));
   PyErr_Clear();
 }
 
-void Asyncio::close() {
+bool Asyncio::is_done(PyObject* future) {
+  const Reference answer = Reference::steal(PyObject_CallMethod(future, "done", nullptr));
+  if (!answer) PyErr_Clear();
+  return answer.get() != Py_False;
+}
+
+Reference Asyncio::begin_end() {
   const Reference names = Reference::steal(
       Py_BuildValue("{s:O,s:O}", "__builtins__", PyEval_GetBuiltins(), "asyncio", asyncio_.get()));
-  const Reference defined =
-      names ? Reference::steal(PyRun_String(last_words, Py_file_input, names.get(), names.get()))
-            : Reference();
-  const Reference ended =
-      defined ? Reference::steal(PyObject_CallNoArgs(PyDict_GetItemString(names.get(), "end")))
-              : Reference();
-  if (!ended ||
-      !Reference::steal(PyObject_CallMethod(loop_.get(), "run_until_complete", "O", ended.get())))
-    PyErr_Clear();  // Its owner has given up waiting for what is left.
+  if (!names ||
+      !Reference::steal(PyRun_String(last_words, Py_file_input, names.get(), names.get())))
+    return {};
+  const Reference end = call(Reference::borrow(PyDict_GetItemString(names.get(), "end")));
+  if (!end) return {};
+  return Reference::steal(PyObject_CallMethod(loop_.get(), "create_task", "O", end.get()));
+}
+
+void Asyncio::shut() {
   if (!Reference::steal(PyObject_CallMethod(loop_.get(), "close", nullptr))) PyErr_Clear();
+}
+
+void Asyncio::close() {
+  is_stopped_ = false;
+  const Reference end = begin_end();
+  if (!end ||
+      !Reference::steal(PyObject_CallMethod(loop_.get(), "run_until_complete", "O", end.get())))
+    PyErr_Clear();  // Its owner has given up waiting for what is left.
+  shut();
 }
 
 void Asyncio::drop() {
@@ -215,7 +239,7 @@ PyObject* Asyncio::select(PyObject* timeout) {
   for (;;) {
     wants_turn_ = false;
     const bool has_more = client_->serve();
-    if (has_more || wants_turn_) until = Instant{};
+    if (has_more || wants_turn_ || is_stopped_) until = Instant{};
     if (client_->wait(descriptor_, until)) {
       const Reference now = Reference::steal(PyLong_FromLong(0));
       return PyObject_CallOneArg(select_.get(), now.get());

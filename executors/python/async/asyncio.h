@@ -39,8 +39,14 @@ class Asyncio {
   // Until stop().
   void run();
   void stop();
+  // Whether something was scheduled since the loop last looked for what is ready.
+  [[nodiscard]] bool wants_turn() const { return wants_turn_; }
   // Cancels and awaits what is left, ends asynchronous generators and the default executor.
   void close();
+  // The same by turns: the task that does that, and what comes once it is done. Null: an exception
+  // is set.
+  [[nodiscard]] Reference begin_end();
+  void shut();
   // Lets go of all that is Python's. What Python holds of this refuses from now on.
   void drop();
 
@@ -49,10 +55,14 @@ class Asyncio {
   // number. Null: an exception is set.
   [[nodiscard]] Reference start(PyObject* coroutine, PyObject* named, PyObject* context);
 
+  // Whether one of asyncio's loops runs on this thread, which cannot run another then.
+  [[nodiscard]] static bool runs_here();
+
   // A future of asyncio's. Null: an exception is set.
   [[nodiscard]] Reference create_future();
   // Its result is None from now on, unless it has one or was cancelled.
   static void settle(PyObject* future);
+  [[nodiscard]] static bool is_done(PyObject* future);
 
   // Takes the exception that is set to where asyncio reports what nobody awaits.
   void report(const char* what);
@@ -60,6 +70,8 @@ class Asyncio {
   // Borrowed.
   [[nodiscard]] PyObject* loop() const { return loop_.get(); }
   [[nodiscard]] PyObject* cancelled_error() const { return cancelled_error_.get(); }
+  // The selector's: readable when something that the loop watches is ready.
+  [[nodiscard]] int descriptor() const { return descriptor_; }
 
  private:
   struct Link;
@@ -94,7 +106,7 @@ class Asyncio {
   Reference call_soon_;
   Reference call_at_;
 
-  int descriptor_ = -1;  // The selector's.
+  int descriptor_ = -1;
   bool is_stopped_ = false;
   bool wants_turn_ = false;  // Something was scheduled.
   bool captures_ = false;    // The next call_soon() is that of a task that is being made:

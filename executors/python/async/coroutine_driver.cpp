@@ -21,7 +21,8 @@ PySendResult end_of(CoroutineDriver& driver, PyObject* value, PyObject** result)
 
 bool refuse_second_use(const CoroutineDriver& driver) {
   if (driver.task != nullptr) return false;
-  PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+  PyErr_SetString(PyExc_RuntimeError,
+                  "its task has ended, or went on after it was cancelled and was given up");
   return true;
 }
 

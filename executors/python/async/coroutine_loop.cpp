@@ -1,5 +1,7 @@
 #include "executors/python/async/coroutine_loop.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "executors/python/async/coroutine_driver.h"
@@ -31,6 +33,11 @@ void LoopLink::cancel(Shared<TaskState> task) {
   if (loop_ != nullptr) loop_->cancel(std::move(task));
 }
 
+void LoopLink::give_up(Shared<TaskState> task) {
+  const std::lock_guard lock(mutex_);
+  if (loop_ != nullptr) loop_->give_up(std::move(task));
+}
+
 void LoopLink::cut() {
   const std::lock_guard lock(mutex_);
   loop_ = nullptr;
@@ -52,12 +59,22 @@ void CoroutineLoop::cancel(Shared<TaskState> task) {
   post([this, task = std::move(task)] { cancel_in_asyncio(*task->coroutine); });
 }
 
-void CoroutineLoop::cancel_all(const ContextState* context) {
-  post([this, context] {
-    for (const Shared<TaskState>& task : tasks()) {
-      if (context == nullptr || task->bound_to.get() == context)
-        cancel_in_asyncio(*task->coroutine);
-    }
+void CoroutineLoop::cancel_all() {
+  post([this] {
+    for (const Shared<TaskState>& task : tasks()) cancel_in_asyncio(*task->coroutine);
+  });
+}
+
+// What is left of it in asyncio fails in its next step.
+void CoroutineLoop::give_up(Shared<TaskState> task) {
+  post([this, task = std::move(task)] {
+    CoroutineTask& code = *task->coroutine;
+    if (code.driver_ == nullptr) return;
+    const Reference left = Reference::borrow(code.asyncio_task_);
+    task->bound_to->count_stuck();
+    leave_alone(code, "its context was closed");
+    if (left && !Reference::steal(PyObject_CallMethod(left.get(), "cancel", nullptr)))
+      PyErr_Clear();
   });
 }
 
@@ -105,15 +122,20 @@ void CoroutineLoop::settle_what_is_left() {
     takes_posts_ = false;
   }
   run_posted();
-  while (first_ != nullptr) {
-    CoroutineTask& task = *first_;
-    task.driver_->task = nullptr;
-    if (task.state_.claim(Ending::failed)) {
-      task.state_.fail({.code = Errc::stuck,
-                        .message = "it went on after it was cancelled, and its loop was ended"});
-    }
-    count_end(task);
+  while (first_ != nullptr) leave_alone(*first_, "its loop was ended");
+}
+
+// A coroutine that swallows its cancellation.
+void CoroutineLoop::leave_alone(CoroutineTask& task, const char* when) {
+  task.driver_->task = nullptr;
+  if (task.state_.claim(Ending::failed)) {
+    task.state_.fail(
+        {.code = Errc::stuck,
+         .message = fmt::format("it went on after it was cancelled, and {}: let it end when "
+                                "asyncio.CancelledError is raised in it",
+                                when)});
   }
+  count_end(task);
 }
 
 void CoroutineLoop::drop() {
@@ -192,8 +214,10 @@ Result<void> CoroutineLoop::start_coroutine(CoroutineTask& task) {
 // ---- Steps ----
 
 CoroutineLoop::Step::Step(CoroutineLoop& loop, CoroutineTask& task)
-    : step_(loop.running_, task.state()), outer_(ContextState::current()) {
+    : step_(loop.running_, &task.state()), outer_(ContextState::current()) {
   ContextState::set_current(task.state().bound_to.get());
+  // Nobody else counts.
+  loop.steps_.store(loop.steps() + 1, std::memory_order_relaxed);
 }
 
 CoroutineLoop::Step::~Step() { ContextState::set_current(outer_); }

@@ -1,5 +1,5 @@
 // CoroutineLoop runs the coroutines of tasks as tasks of asyncio's, on whichever thread runs it:
-// an AsyncLoop has one of its own.
+// an AsyncLoop has one of its own, a WorkerLoop its turns on a worker's, for the contexts there.
 //
 // Thread: its own, with the GIL, but for what names another. Nobody else touches its Python
 // objects.
@@ -10,6 +10,7 @@
 // Python.h first.
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -36,6 +37,7 @@ class LoopLink {
   // As the loop does it, or not at all.
   void post(std::function<void()> function);
   void cancel(Shared<TaskState> task);
+  void give_up(Shared<TaskState> task);
   void cut();
 
  private:
@@ -60,10 +62,13 @@ class CoroutineLoop : protected Asyncio::Client {
   [[nodiscard]] const std::shared_ptr<LoopLink>& link() const { return link_; }
   // Has asyncio cancel what runs here, which takes the time that its `finally` needs.
   void cancel(Shared<TaskState> task);
-  // All of them, or of one context.
-  void cancel_all(const ContextState* context = nullptr);
+  void cancel_all();
+  // One of a context that goes on after its cancellation has ended for us, soon, if it has not.
+  void give_up(Shared<TaskState> task);
   // Those that have begun and not ended.
   [[nodiscard]] std::vector<Shared<TaskState>> tasks() const;
+  // So many steps of theirs have begun.
+  [[nodiscard]] std::uint64_t steps() const { return steps_.load(std::memory_order_relaxed); }
   // Raises Interrupted in the step that the task takes just now. False: it takes none. With the
   // GIL.
   virtual bool interrupt(const TaskState& task) = 0;
@@ -125,6 +130,7 @@ class CoroutineLoop : protected Asyncio::Client {
  private:
   [[nodiscard]] Result<void> start_coroutine(CoroutineTask& task);
   void cancel_in_asyncio(CoroutineTask& task);
+  void leave_alone(CoroutineTask& task, const char* when);
   void link(CoroutineTask& task);
   void unlink(CoroutineTask& task);
   void count_end(CoroutineTask& task);
@@ -139,6 +145,7 @@ class CoroutineLoop : protected Asyncio::Client {
   bool takes_posts_ = true;
   std::atomic<bool> has_posted_{false};
 
+  std::atomic<std::uint64_t> steps_{0};
   mutable std::mutex tasks_mutex_;  // Guards the next, for those who look on.
   CoroutineTask* first_ = nullptr;  // Of those that have begun and not ended.
 

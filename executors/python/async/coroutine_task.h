@@ -50,8 +50,8 @@ class CoroutineTask {
 
   // Whether a worker is to look first what it is, and not a loop. Thread: any.
   [[nodiscard]] virtual bool begins_on_worker() const noexcept { return false; }
-  // Before it begins there. False: it is a coroutine, and was handed to the loops. Thread: a
-  // worker, with the GIL.
+  // Before it begins there. False: it is a coroutine, and was handed to the loops; one of a context
+  // is to be handed to that worker's own. Thread: a worker, with the GIL.
   [[nodiscard]] virtual bool belongs_on_worker() noexcept { return true; }
 
  protected:

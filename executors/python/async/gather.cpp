@@ -97,8 +97,8 @@ void Gather::start_calls() {
 
 void Gather::start_call(std::size_t at) {
   CallSpec& spec = calls_[at];
-  if (auto wrong = FunctionCache::check(spec.module, spec.function))
-    return arrive(at, *std::move(wrong));
+  if (const auto named = FunctionCache::check(spec.module, spec.function); !named.ok())
+    return arrive(at, named.error());
   auto* const call = new AsyncCall(std::move(spec), context_);
   const Shared<Outcome<Value>> shared(call);
   call->add_owner();

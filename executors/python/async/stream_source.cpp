@@ -12,6 +12,7 @@
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/calls/invocation.h"
 #include "executors/python/future.h"
+#include "executors/python/interpreter/kept_object.h"
 #include "executors/python/interpreter/main_interpreter.h"
 #include "executors/python/runtime.h"
 #include "executors/python/values/conversion.h"
@@ -133,7 +134,7 @@ ValueStream& stream_of(PyObject* capsule) {
 
 PyObject* put(PyObject* self, PyObject* item) {
   ValueStream& stream = stream_of(self);
-  auto value = to_value(item);
+  auto value = to_value(item, exchange_options());
   if (value.ok()) return PyBool_FromLong(stream.put(std::move(value)) != Room::more ? 1 : 0);
   stream.end(value.error());
   Py_RETURN_TRUE;
@@ -177,20 +178,18 @@ PyObject* room(PyObject* self, PyObject* /*nothing*/) {
   return PyObject_CallMethod(asyncio.get(), "sleep", "i", 0);
 }
 
-// Kept by the interpreter. Null: an exception is set.
+// Null: an exception is set.
 PyObject* pump_function() {
-  constexpr const char* name = "unirun.pump";
-  PyObject* const kept = PyInterpreterState_GetDict(PyInterpreterState_Get());
-  if (kept == nullptr) return nullptr;
-  if (PyObject* const found = PyDict_GetItemString(kept, name); found != nullptr) return found;
-  const Reference asyncio = Reference::steal(PyImport_ImportModule("asyncio"));
-  if (!asyncio) return nullptr;
-  const Reference names = Reference::steal(
-      Py_BuildValue("{s:O,s:O}", "__builtins__", PyEval_GetBuiltins(), "asyncio", asyncio.get()));
-  if (!names || !Reference::steal(PyRun_String(pump_code, Py_file_input, names.get(), names.get())))
-    return nullptr;
-  PyObject* const pump = PyDict_GetItemString(names.get(), "pump");
-  return PyDict_SetItemString(kept, name, pump) == 0 ? pump : nullptr;
+  return kept_object("unirun.pump", [] {
+    const Reference asyncio = Reference::steal(PyImport_ImportModule("asyncio"));
+    if (!asyncio) return Reference();
+    const Reference names = Reference::steal(
+        Py_BuildValue("{s:O,s:O}", "__builtins__", PyEval_GetBuiltins(), "asyncio", asyncio.get()));
+    if (!names ||
+        !Reference::steal(PyRun_String(pump_code, Py_file_input, names.get(), names.get())))
+      return Reference();
+    return Reference::borrow(PyDict_GetItemString(names.get(), "pump"));
+  });
 }
 
 Result<Reference> StreamPump::make() noexcept {
@@ -305,7 +304,7 @@ void StreamTurn::make_items() {
       if (PyErr_Occurred() != nullptr) error = error_of_exception();
       return stream_->end(std::move(error));
     }
-    auto value = to_value(item.get());
+    auto value = to_value(item.get(), exchange_options());
     if (!value.ok()) {
       stream_->end(value.error());
     } else if (stream_->put(std::move(value)) == Room::pause) {
@@ -331,8 +330,8 @@ void StreamTurn::go_on_later() {
 }  // namespace
 
 void start_stream_source(std::shared_ptr<ValueStream> stream, CallSpec call) {
-  if (auto wrong = FunctionCache::check(call.module, call.function))
-    return stream->end(*std::move(wrong));
+  if (const auto named = FunctionCache::check(call.module, call.function); !named.ok())
+    return stream->end(named.error());
   if (!stream->start_deadline()) return;
   Runtime::get().enqueue(Shared<TaskState>(new StreamTurn(std::move(stream), std::move(call))));
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <mutex>
+#include <set>
 
 #include "executors/python/interpreter/gil_guard.h"
 
@@ -56,18 +57,41 @@ void FunctionTable::remove(const NativeFunction& function) {
   functions_.erase(found);
 }
 
-std::shared_ptr<NativeFunction> FunctionTable::find(std::string_view name) const {
+Result<std::shared_ptr<NativeFunction>> FunctionTable::find(std::string_view name) const {
+  if (auto function = find_here(name)) return function;
+  FunctionSource* const source = source_.load();
+  if (source == nullptr) return unknown_function(name);
+  const GILRelease released;
+  return source->find(name);
+}
+
+Result<std::shared_ptr<NativeFunction>> FunctionTable::find_to_call(std::string_view name) const {
+  if (auto function = find_here(name)) return function;
+  FunctionSource* const source = source_.load();
+  if (source == nullptr) return unknown_function(name);
+  const GILRelease released;
+  return source->recall(name);
+}
+
+std::shared_ptr<NativeFunction> FunctionTable::find_here(std::string_view name) const {
   const std::shared_lock lock(mutex_);
   const auto found = functions_.find(name);
   return found != functions_.end() ? found->second : nullptr;
 }
 
-std::vector<std::string> FunctionTable::names() const {
-  std::vector<std::string> names;
-  const std::shared_lock lock(mutex_);
-  names.reserve(functions_.size());
-  for (const auto& [name, function] : functions_) names.push_back(name);
-  return names;
+Result<std::vector<std::string>> FunctionTable::names() const {
+  std::set<std::string> names;
+  {
+    const std::shared_lock lock(mutex_);
+    for (const auto& [name, function] : functions_) names.insert(name);
+  }
+  if (FunctionSource* const source = source_.load()) {
+    const GILRelease released;
+    auto others = source->names();
+    if (!others.ok()) return others;
+    names.insert(others->begin(), others->end());
+  }
+  return std::vector(names.begin(), names.end());
 }
 
 }  // namespace unirun::python

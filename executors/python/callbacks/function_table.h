@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -47,20 +48,43 @@ class [[nodiscard]] Registration {
   std::optional<Error> error_;
 };
 
+// Where functions are that this process calls and does not have: its host's, in a worker process.
+// Thread: any, without the GIL; may block.
+class FunctionSource {
+ public:
+  // Errors: unknown_function; or why nobody can be asked.
+  [[nodiscard]] virtual Result<std::shared_ptr<NativeFunction>> find(std::string_view name) = 0;
+  // One that find() gave before, unless it is known to have ended; else find().
+  [[nodiscard]] virtual Result<std::shared_ptr<NativeFunction>> recall(std::string_view name) = 0;
+  [[nodiscard]] virtual Result<std::vector<std::string>> names() = 0;
+
+ protected:
+  ~FunctionSource() = default;
+};
+
 class FunctionTable {
  public:
   [[nodiscard]] static FunctionTable& get();
+
+  // Asked for what is not here, from now on and for ever; null: nobody is.
+  void set_source(FunctionSource* source) { source_.store(source); }
 
   // Errors: unsupported, for a name that is taken, or none, and for On::loop without a loop.
   [[nodiscard]] Registration add(std::shared_ptr<NativeFunction> function);
   // Only that very function.
   void remove(const NativeFunction& function);
 
-  // Null where there is none of that name.
-  [[nodiscard]] std::shared_ptr<NativeFunction> find(std::string_view name) const;
-  [[nodiscard]] std::vector<std::string> names() const;  // In their order.
+  // A GIL that is held is let go of while a source is asked. Errors: unknown_function; the
+  // source's.
+  [[nodiscard]] Result<std::shared_ptr<NativeFunction>> find(std::string_view name) const;
+  // The same, to call it now: its end may come to light only by the call.
+  [[nodiscard]] Result<std::shared_ptr<NativeFunction>> find_to_call(std::string_view name) const;
+  [[nodiscard]] Result<std::vector<std::string>> names() const;  // In their order.
 
  private:
+  [[nodiscard]] std::shared_ptr<NativeFunction> find_here(std::string_view name) const;
+
+  std::atomic<FunctionSource*> source_{nullptr};
   mutable std::shared_mutex mutex_;  // Guards the next. Nobody asks for the GIL within.
   std::map<std::string, std::shared_ptr<NativeFunction>, std::less<>> functions_;
 };

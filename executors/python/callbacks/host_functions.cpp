@@ -52,24 +52,27 @@ std::optional<std::vector<std::string>> texts_of(PyObject* sequence) {
 }
 
 PyObject* attach(PyObject* /*module*/, PyObject* args, PyObject* kwargs) {
-  std::array<const char*, 8> names{"num_workers",
-                                   "queue_size",
-                                   "overflow",
-                                   "sys_path",
-                                   "preload",
-                                   "use_subinterpreters",
-                                   "allow_unsafe_subinterpreters",
-                                   nullptr};
+  std::array<const char*, 10> names{"num_workers",
+                                    "queue_size",
+                                    "overflow",
+                                    "sys_path",
+                                    "preload",
+                                    "use_subinterpreters",
+                                    "allow_unsafe_subinterpreters",
+                                    "num_subinterp_workers",
+                                    "keyboard_interrupt",
+                                    nullptr};
   PythonExecutor::Config config;
   const char* overflow = "reject";
   PyObject* sys_path = nullptr;
   PyObject* preload = nullptr;
   int use_subinterpreters = 0;
   int allow_unsafe_subinterpreters = 0;
-  if (PyArg_ParseTupleAndKeywords(args, kwargs, "|$IIsOOpp:attach",
-                                  const_cast<char**>(names.data()), &config.num_workers,
-                                  &config.queue_size, &overflow, &sys_path, &preload,
-                                  &use_subinterpreters, &allow_unsafe_subinterpreters) == 0)
+  int keyboard_interrupt = 0;
+  if (PyArg_ParseTupleAndKeywords(
+          args, kwargs, "|$IIsOOppIp:attach", const_cast<char**>(names.data()), &config.num_workers,
+          &config.queue_size, &overflow, &sys_path, &preload, &use_subinterpreters,
+          &allow_unsafe_subinterpreters, &config.num_subinterp_workers, &keyboard_interrupt) == 0)
     return nullptr;
   const auto word = overflow_of(overflow);
   auto folders = texts_of(sys_path);
@@ -81,6 +84,7 @@ PyObject* attach(PyObject* /*module*/, PyObject* args, PyObject* kwargs) {
   config.preload = std::move(*modules);
   config.use_subinterpreters = use_subinterpreters != 0;
   config.allow_unsafe_subinterpreters = allow_unsafe_subinterpreters != 0;
+  config.keyboard_interrupt = keyboard_interrupt != 0;
   return none_or_raise(PythonExecutor::attach(config));
 }
 
@@ -241,7 +245,8 @@ bool add_host_functions(PyObject* module) {
   static std::array<PyMethodDef, 8> functions{
       {{"attach", method(attach), METH_VARARGS | METH_KEYWORDS,
         "attach(*, num_workers=0, queue_size=10000, overflow='reject', sys_path=(), preload=(), "
-        "use_subinterpreters=False, allow_unsafe_subinterpreters=False)"},
+        "use_subinterpreters=False, allow_unsafe_subinterpreters=False, num_subinterp_workers=0, "
+        "keyboard_interrupt=False)"},
        {"shutdown", method(shut_down), METH_VARARGS | METH_KEYWORDS,
         "shutdown(*, drain=5.0, interrupt=True, grace=5.0): in seconds."},
        {"is_initialized", is_initialized, METH_NOARGS, nullptr},

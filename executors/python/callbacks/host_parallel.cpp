@@ -129,7 +129,8 @@ PyObject* parallel(PyObject* /*module*/, PyObject* args) {
   const auto calls = mode ? calls_of(list) : std::nullopt;
   if (!calls) return nullptr;
   options.mode = *mode;
-  if (auto refused = refuse_on_loop("parallel")) return raise_error(*refused), nullptr;
+  if (const auto may = check_no_loop("parallel"); !may.ok())
+    return raise_error(may.error()), nullptr;
   future<Outcomes> begun;
   {
     const GILRelease released;  // What it begins takes the GIL by itself.

@@ -8,6 +8,7 @@
 #include "executors/python/async/asyncio_mailbox.h"
 #include "executors/python/async/coroutine_loop.h"
 #include "executors/python/callbacks/caller_variables.h"
+#include "executors/python/callbacks/calling_process.h"
 #include "executors/python/calls/apart.h"
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/interpreter/gil_guard.h"
@@ -28,7 +29,7 @@ struct CppArguments {
 };
 
 bool append_value(Array& into, PyObject* object, const std::string& name) {
-  Result<Value> value = to_value(object);
+  Result<Value> value = to_value(object, exchange_options());
   if (value.ok()) return into.push_back(*std::move(value)), true;
   Error error = value.error();
   error.message = fmt::format("{}(): argument {}: {}", name, into.size() + 1, error.message);
@@ -39,7 +40,7 @@ bool append_value(Array& into, PyObject* object, const std::string& name) {
 bool add_named(Kwargs& into, PyObject* key, PyObject* object, const std::string& name) {
   const char* const text = PyUnicode_AsUTF8(key);
   if (text == nullptr) return false;
-  Result<Value> value = to_value(object);
+  Result<Value> value = to_value(object, exchange_options());
   if (value.ok()) return into.append(text, *std::move(value)), true;
   Error error = value.error();
   error.message = fmt::format("{}(): argument '{}': {}", name, text, error.message);
@@ -65,29 +66,39 @@ UNIRUN_APART std::optional<CppArguments> to_arguments(const PythonArguments& giv
 
 UNIRUN_APART PyObject* to_object(const Result<Value>& answer) {
   if (!answer.ok()) return raise_error(answer.error()), nullptr;
-  Result<Reference> object = to_python(*answer);
+  Result<Reference> object = to_python(*answer, exchange_options());
   if (!object.ok()) return raise_error(object.error()), nullptr;
   return object->release();
 }
 
 // ---- A call elsewhere ----
 
+// Who calls: Python code here, with its context variables, or in another process.
+struct Caller {
+  Ref variables{};
+  std::shared_ptr<const CallingProcess> process{};
+
+  [[nodiscard]] static Caller of_python() { return {.variables = CallerVariables::of_python()}; }
+};
+
 // A call that is on its way to a loop, or that somebody awaits.
 class NativeCall final : public Outcome<Value> {
  public:
-  // With the GIL.
-  NativeCall(std::shared_ptr<NativeFunction> function, CppArguments arguments)
+  NativeCall(std::shared_ptr<NativeFunction> function, CppArguments arguments, Caller caller)
       : function_(std::move(function)),
         arguments_(std::move(arguments)),
-        variables_(CallerVariables::of_python()) {}
+        caller_(std::move(caller)) {}
 
   void run() noexcept override {
-    const CallerVariables variables(std::exchange(variables_, {}));
+    const Caller caller = std::exchange(caller_, {});
+    const CallerVariables variables(caller.variables);
+    const CallingProcess::Scope scope(caller.process);
     const std::shared_ptr<NativeFunction> function = std::move(function_);
     try {
       const NativeFrame frame(*function);
       if (!frame.has_entered()) return end(unknown_function(function->name()));
-      Answer answer = function->call(std::move(arguments_.args), std::move(arguments_.kwargs));
+      Answer answer =
+          function->call_later(std::move(arguments_.args), std::move(arguments_.kwargs));
       if (auto* const now = std::get_if<Result<Value>>(&answer)) return end(std::move(*now));
       const auto later = std::get<Shared<Outcome<Value>>>(answer);
       add_owner();
@@ -95,7 +106,7 @@ class NativeCall final : public Outcome<Value> {
           std::make_unique<detail::IntoValue<Value>>(later, Shared<Outcome<Value>>(this)));
     } catch (...) {
       thrown_ = std::current_exception();
-      end(error_of_cpp_exception());
+      end(error_as_raised());
     }
   }
 
@@ -117,7 +128,7 @@ class NativeCall final : public Outcome<Value> {
  private:
   std::shared_ptr<NativeFunction> function_;
   CppArguments arguments_;
-  Ref variables_;
+  Caller caller_;
   std::exception_ptr thrown_;
 };
 
@@ -148,12 +159,18 @@ bool runs_here(const FunctionOptions& options) {
 }
 
 // Has it called where it belongs: here and now, or soon.
-Shared<NativeCall> begin(const std::shared_ptr<NativeFunction>& function, CppArguments arguments) {
-  Shared<NativeCall> call(new NativeCall(function, std::move(arguments)));
+Shared<NativeCall> begin(const std::shared_ptr<NativeFunction>& function, CppArguments arguments,
+                         Caller caller) {
+  Shared<NativeCall> call(new NativeCall(function, std::move(arguments), std::move(caller)));
   if (runs_here(function->options())) {
     const CallDepth deeper(CallDepth::current() + 1);
     std::optional<GILRelease> released;
-    if (function->options().release_gil) released.emplace();
+    std::optional<GILGuard> held;
+    if (function->options().release_gil) {
+      released.emplace();
+    } else {
+      held.emplace();
+    }
     if (call->start()) call->run();
   } else {
     function->options().loop->post([posted = std::make_shared<Posted>(call)] { posted->run(); });
@@ -167,8 +184,8 @@ UNIRUN_APART Answer refuse(const NativeFunction& function) {
   return Result<Value>(unknown_function(function.name()));
 }
 
-// Calls it on this thread. Nothing: an exception is set.
-std::optional<Answer> call_here(NativeFunction& function, CppArguments& arguments) {
+// Calls it on this thread. One that never comes, of nobody: an exception is set.
+Answer call_here(NativeFunction& function, CppArguments& arguments) {
   try {
     const NativeFrame frame(function);
     if (!frame.has_entered()) return refuse(function);
@@ -182,7 +199,7 @@ std::optional<Answer> call_here(NativeFunction& function, CppArguments& argument
     return function.call(std::move(arguments.args), std::move(arguments.kwargs));
   } catch (...) {
     raise_cpp_exception();
-    return {};
+    return Shared<Outcome<Value>>();
   }
 }
 
@@ -198,7 +215,7 @@ PyObject* would_hold_up(const NativeFunction& function) {
 UNIRUN_APART PyObject* wait_for_loop(const std::shared_ptr<NativeFunction>& function,
                                      CppArguments& arguments) {
   if (CoroutineLoop::current() != nullptr) return would_hold_up(*function);
-  const Shared<NativeCall> call = begin(function, std::move(arguments));
+  const Shared<NativeCall> call = begin(function, std::move(arguments), Caller::of_python());
   const WaitLabel label("C++ function", "", function->name());
   static_cast<void>(wait_until_settled(*call, Instant::max()));
   return call->take();
@@ -207,14 +224,14 @@ UNIRUN_APART PyObject* wait_for_loop(const std::shared_ptr<NativeFunction>& func
 UNIRUN_APART PyObject* wait_for_answer(const NativeFunction& function, const Answer& answer) {
   if (const auto* const now = std::get_if<Result<Value>>(&answer)) return to_object(*now);
   const auto& later = std::get<Shared<Outcome<Value>>>(answer);
+  if (!later) return nullptr;
   if (!wait_until_settled(*later, Instant::max())) return would_hold_up(function);
   return to_object(later->take_outcome());
 }
 
 PyObject* wait_for(const std::shared_ptr<NativeFunction>& function, CppArguments& arguments) {
   if (!runs_here(function->options())) return wait_for_loop(function, arguments);
-  const std::optional<Answer> answer = call_here(*function, arguments);
-  return answer ? wait_for_answer(*function, *answer) : nullptr;
+  return wait_for_answer(*function, call_here(*function, arguments));
 }
 
 // ---- Awaiting it ----
@@ -224,17 +241,6 @@ Reference running_loop() {
   const Reference asyncio = Reference::steal(PyImport_ImportModule("asyncio"));
   if (!asyncio) return {};
   return Reference::steal(PyObject_CallMethod(asyncio.get(), "get_running_loop", nullptr));
-}
-
-// Whether a loop runs on this thread; one can only where asyncio is loaded.
-bool is_inside_coroutine() {
-  const Reference name = Reference::steal(PyUnicode_FromString("asyncio"));
-  const Reference asyncio = name ? Reference::steal(PyImport_GetModule(name.get())) : Reference();
-  const Reference loop =
-      asyncio ? Reference::steal(PyObject_CallMethod(asyncio.get(), "_get_running_loop", nullptr))
-              : Reference();
-  if (!loop) PyErr_Clear();
-  return loop && loop.get() != Py_None;
 }
 
 // On the asyncio loop.
@@ -283,7 +289,7 @@ class Delivery final : public Continuation {
 
 PyObject* call_native(const std::shared_ptr<NativeFunction>& function,
                       const PythonArguments& given) {
-  if (function->options().async && is_inside_coroutine()) return would_hold_up(*function);
+  if (function->options().async && Asyncio::runs_here()) return would_hold_up(*function);
   std::optional<CppArguments> arguments = to_arguments(given, function->name());
   if (!arguments || Py_EnterRecursiveCall(" in a C++ function") != 0) return nullptr;
   PyObject* const object = wait_for(function, *arguments);
@@ -301,13 +307,20 @@ PyObject* async_call_native(const std::shared_ptr<NativeFunction>& function,
   if (!arguments) return nullptr;
   const auto mailbox = AsyncioMailbox::of_running_loop(loop.get());
   if (mailbox == nullptr) return nullptr;
-  const Shared<NativeCall> call = begin(function, *std::move(arguments));
+  const Shared<NativeCall> call = begin(function, *std::move(arguments), Caller::of_python());
   if (call->is_settled()) {
     settle_future(future.get(), *call);
   } else {
     call->follow(std::make_unique<Delivery>(call, mailbox, Ref::borrow(future.get())));
   }
   return future.release();
+}
+
+Shared<Outcome<Value>> start_native(const std::shared_ptr<NativeFunction>& function, Args args,
+                                    Kwargs kwargs, std::shared_ptr<const CallingProcess> process) {
+  auto call = begin(function, {std::move(args).values(), std::move(kwargs)},
+                    {.process = std::move(process)});
+  return Shared<Outcome<Value>>(call.release());
 }
 
 }  // namespace unirun::python

@@ -9,6 +9,7 @@
 
 #include <memory>
 
+#include "executors/python/callbacks/calling_process.h"
 #include "executors/python/callbacks/native_function.h"
 
 namespace unirun::python {
@@ -29,5 +30,12 @@ struct PythonArguments {
 // The same, as a future of the asyncio loop that runs on this thread; RuntimeError: none does.
 [[nodiscard]] PyObject* async_call_native(const std::shared_ptr<NativeFunction>& function,
                                           const PythonArguments& arguments);
+
+// For another process, or nobody in particular: calls it here and now, or has it called on its
+// loop. A C++ exception comes as the Error of what raise_cpp_exception() would raise. Thread: any
+// that may block; with the GIL or without.
+[[nodiscard]] Shared<Outcome<Value>> start_native(const std::shared_ptr<NativeFunction>& function,
+                                                  Args args, Kwargs kwargs,
+                                                  std::shared_ptr<const CallingProcess> process);
 
 }  // namespace unirun::python

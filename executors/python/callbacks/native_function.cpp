@@ -61,6 +61,13 @@ Error unknown_function(std::string_view name) {
 
 namespace detail {
 
+Answer answer_of(Value value) { return Result<Value>(std::move(value)); }
+Answer answer_of(Result<Value> result) { return result; }
+Answer answer_of(Result<void> result) {
+  return result.ok() ? answer_of(Value()) : failed(result.error());
+}
+Answer failed(const Error& error) { return Result<Value>(error); }
+
 Error wrong_count(const std::string& name, std::size_t least, std::size_t most, std::size_t got) {
   std::string expected = std::to_string(most);
   if (least != most) expected = fmt::format("{} to {}", least, most);

@@ -18,6 +18,7 @@
 #include <utility>
 #include <variant>
 
+#include "executors/python/calls/apart.h"
 #include "executors/python/calls/call_spec.h"
 #include "executors/python/error.h"
 #include "executors/python/future.h"
@@ -54,6 +55,11 @@ class NativeFunction {
   // Errors: conversion, which says which argument; what the function itself gives. May throw what
   // the function throws. REQUIRES: within a NativeFrame that has entered.
   [[nodiscard]] virtual Answer call(Args args, Kwargs kwargs) = 0;
+
+  // The same where nobody waits: what would take its time elsewhere is an answer that comes later.
+  [[nodiscard]] virtual Answer call_later(Args args, Kwargs kwargs) {
+    return call(std::move(args), std::move(kwargs));
+  }
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const FunctionOptions& options() const { return options_; }
@@ -162,16 +168,15 @@ class IntoValue final : public Continuation {
   const Shared<Outcome<Value>> to_;
 };
 
-// What a function returned, as its answer.
-inline Answer answer_of(Value value) { return Result<Value>(std::move(value)); }
-inline Answer answer_of(Result<void> result) {
-  if (!result.ok()) return Result<Value>(result.error());
-  return Result<Value>(Value());
-}
+// What a function returned, as its answer. What makes one is not inline: of what a Result might
+// hold gcc 12 says, in programs that it is compiled into, that it "may be used uninitialized".
+[[nodiscard]] Answer answer_of(Value value);
+[[nodiscard]] Answer answer_of(Result<Value> result);
+[[nodiscard]] Answer answer_of(Result<void> result);
+[[nodiscard]] Answer failed(const Error& error);
 template <class T>
 Answer answer_of(Result<T> result) {
-  if (!result.ok()) return Result<Value>(result.error());
-  return Result<Value>(make_value(*std::move(result)));
+  return result.ok() ? answer_of(make_value(*std::move(result))) : failed(result.error());
 }
 template <class T>
 Answer answer_of(future<T> later) {
@@ -182,7 +187,7 @@ Answer answer_of(future<T> later) {
 }
 template <class T>
 Answer answer_of(T value) {
-  return Result<Value>(make_value(std::move(value)));
+  return answer_of(make_value(std::move(value)));
 }
 
 // "echo(): takes 2 arguments, got 3".
@@ -204,8 +209,11 @@ class TypedFunction final : public NativeFunction {
     if constexpr (std::same_as<Taken, std::tuple<Args, Kwargs>>) {
       return invoke(Taken(std::move(args), std::move(kwargs)));
     } else {
-      if (!kwargs.empty()) return Result<Value>(detail::no_named(name(), kwargs));
-      return call_typed(std::move(args).values(), std::make_index_sequence<most>());
+      Taken taken;
+      const auto has_read =
+          read(std::move(args).values(), kwargs, taken, std::make_index_sequence<most>());
+      if (!has_read.ok()) return detail::failed(has_read.error());
+      return invoke(std::move(taken));
     }
   }
 
@@ -227,15 +235,15 @@ class TypedFunction final : public NativeFunction {
   }
 
   template <std::size_t... I>
-  Answer call_typed(Array given, std::index_sequence<I...> /*indices*/) {
+  UNIRUN_APART Result<void> read(Array given, const Kwargs& named, Taken& into,
+                                 std::index_sequence<I...> /*indices*/) const {
+    if (!named.empty()) return detail::no_named(name(), named);
     if (given.size() < least() || given.size() > most)
-      return Result<Value>(detail::wrong_count(name(), least(), most, given.size()));
-    Taken taken;
+      return detail::wrong_count(name(), least(), most, given.size());
     std::size_t wrong = 0;
     Fault fault;
-    const bool read = (read_one<I>(given, std::get<I>(taken), wrong, fault) && ...);
-    if (!read) return Result<Value>(detail::wrong_argument(name(), wrong, std::move(fault)));
-    return invoke(std::move(taken));
+    if ((read_one<I>(given, std::get<I>(into), wrong, fault) && ...)) return {};
+    return detail::wrong_argument(name(), wrong, std::move(fault));
   }
 
   template <std::size_t I, class T>
@@ -245,10 +253,10 @@ class TypedFunction final : public NativeFunction {
     return false;
   }
 
-  Answer invoke(Taken taken) {
+  Answer invoke(Taken&& taken) {
     if constexpr (std::is_void_v<Returned>) {
       std::apply(function_, std::move(taken));
-      return Result<Value>(Value());
+      return detail::answer_of(Value());
     } else {
       return detail::answer_of(std::apply(function_, std::move(taken)));
     }

@@ -26,7 +26,8 @@ std::shared_ptr<NativeFunction> current_function(PyObject* self) {
   const ObjectLock lock(self);
   std::shared_ptr<NativeFunction>& function = function_of(self)->function;
   if (!function->is_closed()) return function;
-  if (auto successor = FunctionTable::get().find(function->name())) function = successor;
+  if (auto successor = FunctionTable::get().find(function->name()); successor.ok())
+    function = *std::move(successor);
   return function;
 }
 
@@ -89,14 +90,16 @@ PyObject* get_attribute(PyObject* self, PyObject* key) {
   if (text == nullptr) return nullptr;
   const std::string_view name(text, static_cast<std::size_t>(size));
   if (name.starts_with("__")) return PyObject_GenericGetAttr(self, key);
-  if (auto function = FunctionTable::get().find(name))
-    return make_function(functions_of(self)->function_type, std::move(function));
-  return raise_error(unknown_function(name)), nullptr;
+  auto function = FunctionTable::get().find(name);
+  if (!function.ok()) return raise_error(function.error()), nullptr;
+  return make_function(functions_of(self)->function_type, *std::move(function));
 }
 
 PyObject* list_names(PyObject* /*self*/, PyObject* /*nothing*/) {
+  const auto names = FunctionTable::get().names();
+  if (!names.ok()) return raise_error(names.error()), nullptr;
   Reference list = Reference::steal(PyList_New(0));
-  for (const std::string& name : FunctionTable::get().names()) {
+  for (const std::string& name : *names) {
     const Reference text = Reference::steal(
         PyUnicode_FromStringAndSize(name.data(), static_cast<Py_ssize_t>(name.size())));
     if (!list || !text || PyList_Append(list.get(), text.get()) != 0) return nullptr;

@@ -9,6 +9,7 @@
 #include "executors/python/callbacks/native_finder.h"
 #include "executors/python/callbacks/native_functions.h"
 #include "executors/python/callbacks/shield.h"
+#include "executors/python/interpreter/interruption.h"
 #include "executors/python/state/state_object.h"
 #include "executors/python/values/exception_text.h"
 
@@ -28,9 +29,9 @@ std::shared_ptr<NativeFunction> function_named(PyObject* const* arguments, Py_ss
   const char* const text = PyUnicode_AsUTF8AndSize(arguments[0], &size);
   if (text == nullptr) return nullptr;
   const std::string_view name(text, static_cast<std::size_t>(size));
-  std::shared_ptr<NativeFunction> function = FunctionTable::get().find(name);
-  if (function == nullptr) raise_error(unknown_function(name));
-  return function;
+  auto function = FunctionTable::get().find_to_call(name);
+  if (!function.ok()) return raise_error(function.error()), nullptr;
+  return *std::move(function);
 }
 
 PyObject* call(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t count,
@@ -52,6 +53,7 @@ int fill(PyObject* module) {
     return -1;
   const Reference shield = make_shield_type(module);
   if (!shield || PyModule_AddObjectRef(module, "shield", shield.get()) != 0) return -1;
+  if (PyModule_AddObjectRef(module, "Interrupted", interrupted_class()) != 0) return -1;
   return add_host_functions(module) && add_host_parallel(module) && add_state(module) ? 0 : -1;
 }
 
@@ -64,12 +66,10 @@ PyMethodDef methods[] = {
      "this gives."},
     {nullptr, nullptr, 0, nullptr}};
 
+// Not Py_MOD_GIL_NOT_USED: see execution_mode.cpp.
 PyModuleDef_Slot slots[] = {{Py_mod_exec, slot(fill)},
 #if PY_VERSION_HEX >= 0x030C0000
                             {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
-#endif
-#if PY_VERSION_HEX >= 0x030D0000
-                            {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif
                             {0, nullptr}};
 

@@ -20,8 +20,11 @@ bool raise_pending() {
 PyObject* enter(PyObject* self, PyObject* /*nothing*/) {
   PythonWorker* const worker = PythonWorker::current();
   if (worker != nullptr) {
-    if (raise_pending()) return nullptr;
-    worker->raise_shield();
+    worker->raise_shield();  // First: what is sent from now on waits.
+    if (raise_pending()) {
+      static_cast<void>(worker->lower_shield());
+      return nullptr;
+    }
   }
   return Py_NewRef(self);
 }
@@ -29,7 +32,7 @@ PyObject* enter(PyObject* self, PyObject* /*nothing*/) {
 PyObject* leave(PyObject* /*self*/, PyObject* /*exception*/) {
   PythonWorker* const worker = PythonWorker::current();
   if (worker == nullptr || !worker->lower_shield()) Py_RETURN_NONE;
-  if (PyObject* const interrupted = interrupted_class()) PyErr_SetNone(interrupted);
+  if (PyObject* const interrupted = interruption_to_raise()) PyErr_SetNone(interrupted);
   return nullptr;
 }
 

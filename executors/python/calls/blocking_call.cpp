@@ -11,21 +11,39 @@
 
 namespace unirun::python {
 
-std::optional<Error> refuse_on_loop(std::string_view what) {
-  if (EventLoop::current() == nullptr) return refuse_in_coroutine(what);
+namespace {
+
+UNIRUN_APART Result<void> too_deep(std::string_view what) {
+  return Error{.code = Errc::depth_exceeded,
+               .message = fmt::format("{}(): Python calls C++ calls Python more than {} deep, "
+                                      "which is the limit (Config::max_depth)",
+                                      what, CallDepth::limit())};
+}
+
+UNIRUN_APART Result<void> has_ended() {
+  return Error{.code = Errc::finalized, .message = "Python has ended, or is about to"};
+}
+
+UNIRUN_APART Result<void> no_stack(const unirun::Error& why) {
+  return Error{.code = Errc::depth_exceeded,
+               .message = fmt::format("at depth {} the stack is used up, and there is no thread to "
+                                      "go on with: {}",
+                                      CallDepth::current(), why.message)};
+}
+
+}  // namespace
+
+Result<void> check_no_loop(std::string_view what) {
+  if (EventLoop::current() == nullptr) return check_no_coroutine(what);
   return Error{.code = Errc::unsupported,
                .message = fmt::format("{}() would block this event loop's thread: use async_call() "
                                       "or submit(), or another thread",
                                       what)};
 }
 
-std::optional<Error> refuse_call(std::string_view what) {
-  if (auto refused = refuse_on_loop(what)) return refused;
-  if (CallDepth::current() <= CallDepth::limit()) return std::nullopt;
-  return Error{.code = Errc::depth_exceeded,
-               .message = fmt::format("{}(): Python calls C++ calls Python more than {} deep, "
-                                      "which is the limit (Config::max_depth)",
-                                      what, CallDepth::limit())};
+Result<void> check_call(std::string_view what) {
+  auto may = check_no_loop(what);
+  return may.ok() && CallDepth::current() > CallDepth::limit() ? too_deep(what) : may;
 }
 
 bool is_for_this_worker(const CallOptions& options) {
@@ -37,17 +55,12 @@ bool is_for_this_worker(const CallOptions& options) {
 
 Result<void> run_on_this_worker(const CallOptions& options, const std::function<void()>& work) {
   const GILGuard guard;
-  if (!guard.attached())
-    return Error{.code = Errc::finalized, .message = "Python has ended, or is about to"};
+  if (!guard.attached()) return has_ended();
   ContextState* const outer = ContextState::current();
   if (options.context == ContextId::none) ContextState::set_current(nullptr);
-  const bool ran = PythonWorker::current()->run_with_room(work);
+  const unirun::Status ran = PythonWorker::current()->run_with_room(work);
   ContextState::set_current(outer);
-  if (ran) return {};
-  return Error{.code = Errc::depth_exceeded,
-               .message = fmt::format("at depth {} the stack is used up, and there is no thread to "
-                                      "go on with",
-                                      CallDepth::current())};
+  return ran.ok() ? Result<void>() : no_stack(ran.error());
 }
 
 }  // namespace unirun::python

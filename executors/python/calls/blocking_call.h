@@ -17,11 +17,12 @@
 
 namespace unirun::python {
 
-// On a loop's thread, ours or asyncio's: `what` may not wait there. Else nothing.
-[[nodiscard]] std::optional<Error> refuse_on_loop(std::string_view what);
+// On a loop's thread `what` may not wait. Errors: unsupported on one of ours, loop_running on one
+// of asyncio's.
+[[nodiscard]] Result<void> check_no_loop(std::string_view what);
 
-// There, and deeper than Config::max_depth: `what` may not call from here. Else nothing.
-[[nodiscard]] std::optional<Error> refuse_call(std::string_view what);
+// Nor may it call deeper than Config::max_depth. Errors: depth_exceeded, too.
+[[nodiscard]] Result<void> check_call(std::string_view what);
 
 // Whether this is a worker that may run such a call itself: one for any worker or for the context
 // that runs here, without a timeout or a token, which only a task of its own can obey.
@@ -58,7 +59,7 @@ template <class Function>
 auto call_and_wait(const CallName& name, Function function, const CallOptions& options)
     -> Result<detail::ValueOf<Function&>> {
   using T = detail::ValueOf<Function&>;
-  if (auto refused = refuse_call(name.what)) return *std::move(refused);
+  if (const auto may = check_call(name.what); !may.ok()) return may.error();
   if (!is_for_this_worker(options)) return submit_and_wait<T>(name, function, options);
   std::optional<Result<T>> outcome;
   const auto ran =

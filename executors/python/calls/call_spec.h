@@ -56,7 +56,7 @@ struct CallSpec {
 
 struct CallOptions {
   std::optional<Duration> timeout{};    // From the call on, the time in the queue included.
-  ContextId context = ContextId::none;  // Where; none: on any worker. async_call() refuses it.
+  ContextId context = ContextId::none;  // Where; none: on any worker.
   std::uint8_t priority = 1;            // 0 is the most urgent, 3 the least; more is 3.
   CancellationToken token{};            // Has it not begin, or its code interrupted.
 };

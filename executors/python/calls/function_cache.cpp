@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "executors/python/interpreter/kept_object.h"
 #include "executors/python/values/exception_text.h"
 
 namespace unirun::python {
@@ -73,10 +74,16 @@ Error error_of_attribute() {
 
 // Of a dict of names. Null: an exception is set.
 Reference named(PyObject* names, PyObject* name) {
-  PyObject* const found = PyDict_GetItemWithError(names, name);
-  if (found == nullptr && PyErr_Occurred() == nullptr)
+#if PY_VERSION_HEX >= 0x030d0000
+  PyObject* item = nullptr;
+  PyDict_GetItemRef(names, name, &item);
+  Reference found = Reference::steal(item);
+#else
+  Reference found = Reference::borrow(PyDict_GetItemWithError(names, name));
+#endif
+  if (!found && PyErr_Occurred() == nullptr)
     PyErr_Format(PyExc_NameError, "name '%U' is not defined", name);
-  return Reference::borrow(found);
+  return found;
 }
 
 void destroy(PyObject* capsule) {
@@ -84,20 +91,14 @@ void destroy(PyObject* capsule) {
 }
 
 FunctionCache* of_this_interpreter() {
-  PyObject* const kept = PyInterpreterState_GetDict(PyInterpreterState_Get());
-  if (kept == nullptr) {
-    PyErr_SetString(PyExc_RuntimeError, "this interpreter keeps nothing: it is ending");
-    return nullptr;
-  }
-  if (PyObject* const found = PyDict_GetItemString(kept, capsule_name); found != nullptr)
-    return static_cast<FunctionCache*>(PyCapsule_GetPointer(found, capsule_name));
-  auto* const made = new FunctionCache;
-  const Reference capsule = Reference::steal(PyCapsule_New(made, capsule_name, destroy));
-  if (!capsule) {
-    delete made;
-    return nullptr;
-  }
-  return PyDict_SetItemString(kept, capsule_name, capsule.get()) == 0 ? made : nullptr;
+  PyObject* const capsule = kept_object(capsule_name, [] {
+    auto made = std::make_unique<FunctionCache>();
+    Reference holder = Reference::steal(PyCapsule_New(made.get(), capsule_name, destroy));
+    if (holder) static_cast<void>(made.release());
+    return holder;
+  });
+  if (capsule == nullptr) return nullptr;
+  return static_cast<FunctionCache*>(PyCapsule_GetPointer(capsule, capsule_name));
 }
 
 }  // namespace
@@ -113,10 +114,10 @@ FunctionCache* FunctionCache::current() {
   return last.cache;
 }
 
-std::optional<Error> FunctionCache::check(std::string_view module, std::string_view function) {
+Result<void> FunctionCache::check(std::string_view module, std::string_view function) {
   if (!is_dotted_name(module)) return no_name("module", module);
   if (!is_dotted_name(function)) return no_name("function", function);
-  return std::nullopt;
+  return {};
 }
 
 // ---- What is kept ----

@@ -33,10 +33,9 @@ class FunctionCache {
   // The one of the interpreter to which this thread is attached; null: an exception is set.
   [[nodiscard]] static FunctionCache* current();
 
-  // Whether both are names, with dots between: import_failed says what is wrong. Thread: any, no
-  // Python is needed. What no letter of ASCII decides is left to Python.
-  [[nodiscard]] static std::optional<Error> check(std::string_view module,
-                                                  std::string_view function);
+  // Whether both are names, with dots between. What no letter of ASCII decides is left to Python.
+  // Errors: import_failed, which says what is wrong. Thread: any, no Python is needed.
+  [[nodiscard]] static Result<void> check(std::string_view module, std::string_view function);
 
   // The function, importing the module where it is not. With `main`, which is a dict, "__main__" is
   // what stands in there. Errors: import_failed of the module; unknown_function, it has no such

@@ -41,7 +41,7 @@ class InterpreterCalls final : public CallRunner {
   std::atomic<std::uint64_t> last_id_{0};
   std::unique_ptr<WorkerPool> pool_;
   Interruptions interruptions_{
-      *pool_, [this](const TaskState& task) { static_cast<void>(pool_->give_up(task)); }};
+      *pool_, [this](const TaskState& task) { return pool_->give_up(task) != nullptr; }};
 };
 
 }  // namespace unirun::python

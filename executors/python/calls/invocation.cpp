@@ -62,7 +62,7 @@ class Arguments {
 
  private:
   [[nodiscard]] Result<void> add(const Value& value) {
-    auto object = to_python(value);
+    auto object = to_python(value, exchange_options());
     if (!object.ok()) return object.error();
     objects_.push_back(object->release());
     return {};
@@ -79,13 +79,17 @@ UNIRUN_APART Error error_as(Errc code) {
   return error;
 }
 
-UNIRUN_APART Error not_callable(PyObject* object) {
+UNIRUN_APART Result<Reference> failed_call() { return error_of_call(); }
+
+UNIRUN_APART Result<Reference> not_callable(PyObject* object) {
   PyErr_Format(PyExc_TypeError, "'%.200s' object is not callable", Py_TYPE(object)->tp_name);
   return error_as(Errc::not_callable);
 }
 
 UNIRUN_APART Result<Value> value_of(PyObject* returned, Returned returned_as) {
-  auto value = to_value(returned, {.others_as_refs = returned_as == Returned::any});
+  ConversionOptions options = exchange_options();
+  options.others_as_refs = options.others_as_refs && returned_as == Returned::any;
+  auto value = to_value(returned, options);
   if (value.ok()) return value;
   return error_in("what it returned", value.error());
 }
@@ -97,7 +101,7 @@ Result<Reference> call_object(PyObject* callable, const Args& args, const Kwargs
   Arguments arguments(args, kwargs);
   if (auto converted = arguments.convert(args, kwargs); !converted.ok()) return converted.error();
   Reference returned = Reference::steal(arguments.call(callable));
-  if (!returned) return error_of_call();
+  if (!returned) return failed_call();
   return returned;
 }
 

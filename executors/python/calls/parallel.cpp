@@ -148,16 +148,21 @@ future<std::vector<Result<Value>>> Parallel::run(std::span<const CallSpec> calls
     const std::lock_guard lock(mutex_);
     runs_.push_back(run);
   }
-  if (timeout) {
-    const auto timer = deadlines_.start(deadline_after(*timeout), [run, at = *timeout] {
-      const auto milliseconds = std::chrono::duration<double, std::milli>(at).count();
-      run->expire(
-          {.code = Errc::timeout,
-           .message = fmt::format("not ended {} ms after parallel() was called", milliseconds)});
-    });
-    if (timer.ok()) run->timer = *timer;
+  const auto expire = [run, at = timeout.value_or(Duration::max())] {
+    const auto milliseconds = std::chrono::duration<double, std::milli>(at).count();
+    run->expire(
+        {.code = Errc::timeout,
+         .message = fmt::format("not ended {} ms after parallel() was called", milliseconds)});
+  };
+  if (timeout && *timeout <= Duration::zero()) {
+    expire();  // None of them begins.
+  } else {
+    if (timeout) {
+      const auto timer = deadlines_.start(deadline_after(*timeout), expire);
+      if (timer.ok()) run->timer = *timer;
+    }
+    run->begin();
   }
-  run->begin();
   leave();
   return outcome;
 }

@@ -27,8 +27,8 @@ void ParallelRun::go_on() {
     const std::size_t index = begun_++;
     CallSpec call = std::move(calls_[index]);
     lock.unlock();
-    if (auto wrong = FunctionCache::check(call.module, call.function)) {
-      on_done(index, *std::move(wrong));
+    if (const auto named = FunctionCache::check(call.module, call.function); !named.ok()) {
+      on_done(index, named.error());
       lock.lock();
       continue;
     }

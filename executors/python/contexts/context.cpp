@@ -75,7 +75,7 @@ Result<Value> Context::getattr(const Ref& object, std::string_view name,
   const auto get = [object, name = std::string(name)]() -> Result<Value> {
     const auto attribute = attribute_of(object, name);
     if (!attribute.ok()) return attribute.error();
-    return to_value(attribute->get());
+    return to_value(attribute->get(), exchange_options());
   };
   return call_and_wait({"getattr"}, get, here(options));
 }
@@ -94,7 +94,7 @@ Result<void> Context::reset(const CallOptions& options) {
 }
 
 Result<void> Context::reload(std::string_view module, const CallOptions& options) {
-  if (auto wrong = FunctionCache::check(module, "reload")) return *std::move(wrong);
+  if (const auto named = FunctionCache::check(module, "reload"); !named.ok()) return named.error();
   return call_and_wait(
       {"reload"}, [module = std::string(module)] { return reload_module(module); }, here(options));
 }

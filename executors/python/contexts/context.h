@@ -6,9 +6,10 @@
 //   counter.call("__main__", "add");        // "__main__" is the context itself.
 //   counter.eval("n");                      // 1
 //
-// Thread: any. Each call waits, and is refused (unsupported) on an event loop's thread; submit()
-// takes the context's id() instead. Errors: besides those named, unsupported, it is closed;
-// worker_lost, its worker ran code that did not end; and those of PythonExecutor::call().
+// Thread: any. Each call waits, and is refused on an event loop's thread (unsupported) and inside a
+// coroutine (loop_running); submit() takes the context's id() instead. Errors: besides those named,
+// unsupported, it is closed; worker_lost, its worker ran code that did not end; and those of
+// PythonExecutor::call().
 // Move-only; its end closes the context, without waiting.
 
 #pragma once
@@ -80,7 +81,8 @@ class [[nodiscard]] Context {
   [[nodiscard]] Result<void> reload(std::string_view module, const CallOptions& options = {});
   // Takes nothing more, has what is queued run, and drops its names, the last first, on its own
   // thread. Waits for that, but neither on a loop's thread nor in its own code. Errors:
-  // worker_lost, they may never be dropped.
+  // stuck, coroutines of it went on after they were cancelled, and were given up; worker_lost, they
+  // may never be dropped.
   Result<void> close();
 
  private:

@@ -8,6 +8,7 @@
 
 #include "executors/python/contexts/context_table.h"
 #include "executors/python/interpreter/python_thread.h"
+#include "executors/python/runtime.h"
 #include "executors/python/tasks/worker.h"
 #include "executors/python/values/conversion.h"
 #include "executors/python/values/exception_text.h"
@@ -80,13 +81,21 @@ ContextState::Turn::~Turn() {
   running = outer_;
   if (context_ == nullptr) return;
   --context_->on_stack_;
-  context_->leave();
+  if (!keeps_) context_->leave();
 }
 
 // ---- Its end ----
 
 void ContextState::close() {
-  if (word_.fetch_or(closed) == 0) start_end();
+  if (word_.fetch_or(closed) == 0) return start_end();
+  end_coroutines();
+}
+
+// One that begins later is refused.
+void ContextState::end_coroutines() {
+  for (Shared<TaskState>& task : worker_->coroutines()) {
+    if (task->bound_to.get() == this) Runtime::get().end_coroutine(std::move(task));
+  }
 }
 
 // Here, where this is its worker; else there.
@@ -105,7 +114,13 @@ void ContextState::end() {
   const auto self = shared_from_this();
   drop_names();
   worker_->move_out(*this);
-  if (ended_->claim(Ending::executed)) ended_->settle({});
+  if (!ended_->claim(Ending::executed)) return;
+  if (stuck_ == 0) return ended_->settle({});
+  ended_->fail({.code = Errc::stuck,
+                .message = fmt::format("context {}: {} of its coroutines went on after they were "
+                                       "cancelled, and were given up: let them end when "
+                                       "asyncio.CancelledError is raised in them",
+                                       name(), stuck_)});
 }
 
 void ContextState::lose() {
@@ -201,12 +216,12 @@ Result<void> ContextState::exec(const std::string& code) {
 }
 
 Result<Value> ContextState::eval(const std::string& code, const Object& locals) {
-  auto further = to_python(Value(locals));
+  auto further = to_python(Value(locals), exchange_options());
   if (!further.ok()) return error_in("locals", further.error());
   const std::size_t begin = std::min(code.find_first_not_of(" \t"), code.size());
   auto value = run(code.substr(begin), "eval", locals.empty() ? names_.get() : further->get());
   if (!value.ok()) return value.error();
-  return to_value(value->get());
+  return to_value(value->get(), exchange_options());
 }
 
 }  // namespace unirun::python

@@ -58,20 +58,28 @@ class ContextState : public std::enable_shared_from_this<ContextState> {
    public:
     explicit Turn(ContextState* context);
     ~Turn();
+    // The task goes on by turns: leave() is to come when it has ended.
+    void keep() { keeps_ = true; }
     Turn(const Turn&) = delete;
     Turn& operator=(const Turn&) = delete;
 
    private:
     ContextState* const context_;
     ContextState* const outer_;
+    bool keeps_ = false;
   };
+  // One of its tasks has ended. Thread: any; the last ends the context, if that was closed.
+  void leave();
+  // One of its coroutines went on after its cancellation and was given up. Thread: the worker's.
+  void count_stuck() { ++stuck_; }
 
   // ---- Its end ----
 
-  // Takes no more, and ends when its last task has.
+  // Takes no more, cancels its coroutines, and ends when its last task has.
   void close();
   [[nodiscard]] bool is_open() const { return (word_.load() & closed) == 0; }
-  // Waits until it has ended, but not in a task of its own. worker_lost: it may never.
+  // Waits until it has ended, but not in a task of its own. stuck: some of its coroutines did not
+  // and were given up; worker_lost: it may never.
   [[nodiscard]] Result<void> wait_until_ended();
   // Its worker does not come back, or nobody knows when. Who waits for its end is told so.
   void lose();
@@ -96,7 +104,7 @@ class ContextState : public std::enable_shared_from_this<ContextState> {
   static constexpr std::uint64_t closed = std::uint64_t{1} << 63;
 
   [[nodiscard]] bool enter();
-  void leave();
+  void end_coroutines();
   void start_end();
   [[nodiscard]] Result<void> make_names();
   void drop_names();
@@ -114,6 +122,7 @@ class ContextState : public std::enable_shared_from_this<ContextState> {
   Reference names_;
   unsigned on_stack_ = 0;  // Of its tasks.
   bool has_ended_ = false;
+  unsigned stuck_ = 0;  // So many coroutines were given up.
   // Set by open(), before anybody else knows of it.
   std::int64_t interpreter_id_ = -1;
   std::uint64_t thread_id_ = 0;

@@ -7,8 +7,20 @@
 namespace unirun::python {
 namespace {
 
+// unirun does not say of itself that it needs no GIL. That would take two things: a look at what a
+// thread runs while one raises an exception in it (is_importing()), which nobody has who does not
+// stop all threads; and a fork() that CPython 3.13 survives.
+constexpr const char* risk_without_gil =
+    "an interruption in the midst of an import may keep the lock of the module for ever, and a "
+    "child of os.fork() may hang";
+
 // Nothing where interpreters with a GIL of their own can be had.
 std::string against_interpreters(const ModeFacts& facts) {
+  if (facts.free_threaded_build)
+    return fmt::format(
+        "this free-threaded Python {}.{} has its GIL on: without, {} (PYTHON_GIL=0, or "
+        "Config::mode free_threaded of a program of C++, takes the risk)",
+        facts.major, facts.minor, risk_without_gil);
   if (facts.minor < 12)
     return fmt::format("Python {}.{} has no interpreters with a GIL of their own, 3.12 has",
                        facts.major, facts.minor);
@@ -38,6 +50,10 @@ std::string for_interpreters(const ModeFacts& facts) {
       facts.major, facts.minor);
 }
 
+std::string for_free_threading() {
+  return fmt::format("the GIL is off, as was asked for: {}", risk_without_gil);
+}
+
 }  // namespace
 
 std::string_view to_string(ExecutionMode mode) {
@@ -53,20 +69,21 @@ std::string_view to_string(ExecutionMode mode) {
 
 Result<ModeReport> choose_mode(const ModeFacts& facts) {
   ModeReport report{.mode = facts.wanted,
-                    .reason = "Config::mode says so",
+                    .reason = facts.wanted_by + " says so",
                     .gil_enabled = facts.gil_enabled,
                     .refused_modules = facts.refused_modules};
   const std::string against = against_interpreters(facts);
   const auto unsupported = [&](const std::string& why) {
     return Error{.code = Errc::unsupported,
-                 .message = fmt::format("Config::mode {}: {}; `automatic` takes what there is",
-                                        to_string(facts.wanted), why)};
+                 .message = fmt::format("{} {}: {}; `automatic` takes what there is",
+                                        facts.wanted_by, to_string(facts.wanted), why)};
   };
   switch (facts.wanted) {
     case ExecutionMode::multi_executor:
     case ExecutionMode::process: return report;
     case ExecutionMode::free_threaded:
       if (facts.gil_enabled) return unsupported("the GIL is on");
+      report.reason = for_free_threading();
       return report;
     case ExecutionMode::subinterp:
       if (!against.empty()) return unsupported(against);
@@ -76,7 +93,7 @@ Result<ModeReport> choose_mode(const ModeFacts& facts) {
   }
   if (!facts.gil_enabled) {
     report.mode = ExecutionMode::free_threaded;
-    report.reason = "the GIL is off";
+    report.reason = for_free_threading();
   } else if (against.empty()) {
     report.mode = ExecutionMode::subinterp;
     report.reason = for_interpreters(facts);

@@ -40,16 +40,19 @@ struct ModeReport {
 // What the rule looks at.
 struct ModeFacts {
   ExecutionMode wanted = ExecutionMode::automatic;
+  std::string wanted_by = "Config::mode";  // Where that stands, for messages.
   bool allow_unsafe_subinterpreters = false;
   int major = 3;
   int minor = 0;
   bool gil_enabled = true;
+  bool free_threaded_build = false;  // Its GIL can be switched off.
   std::vector<Refusal> refused_modules{};
   std::string failed_self_test{};  // How the process ended that tried the modules; empty: well.
 };
 
-// Free threading where the GIL is off; interpreters from 3.14, or from 3.12 by consent, unless a
-// module refuses them; else threads that share one GIL. Without `python_version`. Errors:
+// Free threading where the GIL is off, which takes consent; interpreters from 3.14, or from 3.12 by
+// consent, unless a module refuses them, and never where there may be no GIL; else threads that
+// share one. Without `python_version`. Errors:
 // unsupported, what is wanted outright cannot be had, and why.
 [[nodiscard]] Result<ModeReport> choose_mode(const ModeFacts& facts);
 

@@ -13,6 +13,7 @@
 #include "executors/python/callbacks/native_module.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
+#include "executors/python/interpreter/has_gil.h"
 #include "executors/python/interpreter/main_thread.h"
 #include "executors/python/interpreter/python_thread.h"
 #include "executors/python/tasks/or_hang.h"
@@ -74,6 +75,9 @@ class Configuration {
     config_.install_signal_handlers = options.install_signal_handlers ? 1 : 0;
     config_.site_import = options.isolated ? 0 : 1;
     config_.parse_argv = 0;
+#ifdef Py_GIL_DISABLED
+    config_.enable_gil = options.without_gil ? 0 : 1;
+#endif
   }
   ~Configuration() { PyConfig_Clear(&config_); }
   Configuration(const Configuration&) = delete;
@@ -202,11 +206,7 @@ Result<void> Interpreter::start(const InterpreterOptions& options) {
 bool Interpreter::is_gil_enabled() {
 #ifdef Py_GIL_DISABLED
   const GILGuard guard;
-  if (!guard.attached()) return false;
-  const Reference enabled = Reference::steal(PyObject_CallMethod(
-      Reference::steal(PyImport_ImportModule("sys")).get(), "_is_gil_enabled", nullptr));
-  if (!enabled) PyErr_Clear();
-  return !enabled || enabled.get() == Py_True;
+  return guard.attached() && has_gil();
 #else
   return true;
 #endif
@@ -214,11 +214,12 @@ bool Interpreter::is_gil_enabled() {
 
 Array Interpreter::sys_path() {
   const GILGuard guard;
-  PyObject* const paths = guard.attached() ? PySys_GetObject("path") : nullptr;  // Borrowed.
-  if (paths == nullptr || PyList_Check(paths) == 0) return {};
+  PyObject* const here = guard.attached() ? PySys_GetObject("path") : nullptr;  // Borrowed.
+  if (here == nullptr || PyList_Check(here) == 0) return {};
+  const Reference paths = Reference::steal(PyList_AsTuple(here));  // As it is now.
   Array texts;
-  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(paths); ++i) {
-    auto text = to_value(PyList_GET_ITEM(paths, i));
+  for (Py_ssize_t i = 0; paths && i < PyTuple_GET_SIZE(paths.get()); ++i) {
+    auto text = to_value(PyTuple_GET_ITEM(paths.get(), i));
     if (text.ok() && text->is_string()) texts.push_back(*std::move(text));
   }
   return texts;

@@ -20,6 +20,7 @@ struct InterpreterOptions {
   bool install_signal_handlers = false;  // Ctrl-C is the program's.
   std::vector<std::string> sys_path{};   // Goes before what Python has found by itself.
   std::chrono::microseconds switch_interval{5000};
+  bool without_gil = false;  // Where Python can go without; else only where PYTHON_GIL=0 is heard.
 };
 
 class Interpreter {

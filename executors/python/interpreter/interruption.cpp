@@ -1,27 +1,44 @@
 #include "executors/python/interpreter/interruption.h"
 
+#include <atomic>
+
+#include "executors/python/interpreter/kept_object.h"
 #include "executors/python/interpreter/raise_in_thread.h"
 
 namespace unirun::python {
 namespace {
 
-constexpr const char* name = "unirun.Interrupted";
+std::atomic<bool> is_keyboard_interrupt{false};
+
+PyObject* class_of_this_interpreter(const char* name, const char* what, PyObject* bases) {
+  return kept_object(name, [&] {
+    return Reference::steal(PyErr_NewExceptionWithDoc(name, what, bases, nullptr));
+  });
+}
 
 }  // namespace
 
 PyObject* interrupted_class() {
-  PyObject* const kept = PyInterpreterState_GetDict(PyInterpreterState_Get());
-  if (kept == nullptr) return nullptr;
-  if (PyObject* const found = PyDict_GetItemString(kept, name); found != nullptr) return found;
-  const Reference made = Reference::steal(PyErr_NewExceptionWithDoc(
-      name, "What asks the code of a task to end. It ends the task, not the thread.",
-      PyExc_BaseException, nullptr));
-  if (!made || PyDict_SetItemString(kept, name, made.get()) != 0) return nullptr;
-  return made.get();  // The interpreter keeps it.
+  return class_of_this_interpreter(
+      "unirun.Interrupted",
+      "What asks the code of a task to end. It ends the task, not the thread.",
+      PyExc_BaseException);
+}
+
+void raise_as_keyboard_interrupt(bool wanted) { is_keyboard_interrupt = wanted; }
+
+PyObject* interruption_to_raise() {
+  PyObject* const interrupted = interrupted_class();
+  if (interrupted == nullptr || !is_keyboard_interrupt) return interrupted;
+  const Reference both = Reference::steal(PyTuple_Pack(2, interrupted, PyExc_KeyboardInterrupt));
+  if (!both) return nullptr;
+  return class_of_this_interpreter("unirun.KeyboardInterrupted",
+                                   "Interrupted, for code that handles KeyboardInterrupt.",
+                                   both.get());
 }
 
 bool interrupt_thread(unsigned long id) {
-  PyObject* const exception = interrupted_class();
+  PyObject* const exception = interruption_to_raise();
   if (exception == nullptr) {
     PyErr_Clear();
     return false;

@@ -13,6 +13,12 @@ namespace unirun::python {
 // unirun.Interrupted of this interpreter, borrowed. Null: an exception is set.
 [[nodiscard]] PyObject* interrupted_class();
 
+// Whether what is raised from now on is a KeyboardInterrupt too. Thread: any.
+void raise_as_keyboard_interrupt(bool wanted);
+
+// What is raised: Interrupted, or a class below it and KeyboardInterrupt. Borrowed; null as above.
+[[nodiscard]] PyObject* interruption_to_raise();
+
 // Has it raised in the thread that Python knows by this id, when it next runs Python code. False:
 // there is no such thread.
 [[nodiscard]] bool interrupt_thread(unsigned long id);

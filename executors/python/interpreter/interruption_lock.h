@@ -1,23 +1,35 @@
 // InterruptionLock keeps an interruption from a task that ends meanwhile, where the GIL does not.
+//
+// Thread: attached. Who waits for it is detached meanwhile, so that Python may run under it.
 
 #pragma once
 
 #include "executors/python/python.h"
 // Python.h first.
 
-#include <mutex>
-
 namespace unirun::python {
+
+#ifdef Py_GIL_DISABLED
+using InterruptionMutex = PyMutex;
+#else
+struct InterruptionMutex {};
+#endif
 
 class [[maybe_unused]] InterruptionLock {
  public:
 #ifdef Py_GIL_DISABLED
-  explicit InterruptionLock(std::mutex& mutex) : lock_(mutex) {}
+  explicit InterruptionLock(InterruptionMutex& mutex) : mutex_(mutex) { PyMutex_Lock(&mutex_); }
+  ~InterruptionLock() { PyMutex_Unlock(&mutex_); }
+#else
+  explicit InterruptionLock(InterruptionMutex& /*mutex*/) {}
+#endif
+  InterruptionLock(const InterruptionLock&) = delete;
+  InterruptionLock& operator=(const InterruptionLock&) = delete;
+
+#ifdef Py_GIL_DISABLED
 
  private:
-  std::lock_guard<std::mutex> lock_;
-#else
-  explicit InterruptionLock(std::mutex& /*mutex*/) {}
+  InterruptionMutex& mutex_;
 #endif
 };
 

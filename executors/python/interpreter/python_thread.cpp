@@ -87,7 +87,8 @@ PythonThread::PythonThread() {
 }
 
 PythonThread::~PythonThread() {
-  if (made_ != nullptr && Gate::enter(*this)) {
+  // It is current where Python code, or a task, has called exit(): then all is left as it is.
+  if (made_ != nullptr && attached_state() != made_ && Gate::enter(*this)) {
     if (life_ == doorkeeper().life.load(std::memory_order_relaxed)) {
       MainThread::take_gil(made_);
       PyThreadState_Clear(made_);

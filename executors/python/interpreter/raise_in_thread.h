@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "executors/python/interpreter/has_gil.h"
+
 namespace unirun::python {
 
 // Has `exception` raised in the thread that Python knows by this id, when it next runs Python code;
@@ -39,10 +41,8 @@ inline bool raise_in_thread(unsigned long id, PyObject* exception) {
 // is raised among its own statements leaves the lock of a module held for ever, and whoever imports
 // it next hangs. So who wants to raise one then does so a moment later.
 [[nodiscard]] inline bool is_importing(PyThreadState* state) {
-#ifdef Py_GIL_DISABLED
-  static_cast<void>(state);
-  return false;  // Nobody may look at the frames of a thread that runs.
-#else
+  // Without a GIL nobody may look at the frames of a thread that runs.
+  if (!has_gil()) return false;
   const Reference frame =
       Reference::steal(reinterpret_cast<PyObject*>(PyThreadState_GetFrame(state)));
   if (!frame) return false;
@@ -51,7 +51,6 @@ inline bool raise_in_thread(unsigned long id, PyObject* exception) {
   const char* const file = PyUnicode_AsUTF8(code->co_filename);
   if (file == nullptr) PyErr_Clear();
   return file != nullptr && std::string_view(file).starts_with("<frozen importlib.");
-#endif
 }
 
 }  // namespace unirun::python

@@ -43,14 +43,16 @@ void stand_in(PyThreadState* outer, const Chain& chain, const std::function<void
 
 }  // namespace
 
-bool run_on_stand_in(const std::function<void()>& work, std::size_t stack_bytes) {
+unirun::Status run_on_stand_in(const std::function<void()>& work, std::size_t stack_bytes) {
+  const auto stack = ThreadStack::make(stack_bytes);
+  if (!stack.ok()) return stack.error();
   PyThreadState* const outer = PyEval_SaveThread();
   auto thread = ServiceThread::start(
-      "py-stand-in", [outer, chain = Chain{}, &work] { stand_in(outer, chain, work); },
-      stack_bytes);
+      "py-stand-in", [outer, chain = Chain{}, &work] { stand_in(outer, chain, work); }, *stack);
   if (thread.ok()) thread->join();
   MainThread::take_gil(outer);
-  return thread.ok();
+  if (!thread.ok()) return thread.error();
+  return {};
 }
 
 }  // namespace unirun::python

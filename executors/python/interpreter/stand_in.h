@@ -8,10 +8,13 @@
 #include <cstddef>
 #include <functional>
 
+#include "framework/result.h"
+
 namespace unirun::python {
 
-// False: there is no thread to be had, and `work` has not run. `work` runs with the GIL, must not
-// throw, and leaves no exception set.
-[[nodiscard]] bool run_on_stand_in(const std::function<void()>& work, std::size_t stack_bytes);
+// `work` runs with the GIL, must not throw, and leaves no exception set. Errors: start_failed,
+// there is no thread to be had, and it has not run.
+[[nodiscard]] unirun::Status run_on_stand_in(const std::function<void()>& work,
+                                             std::size_t stack_bytes);
 
 }  // namespace unirun::python

@@ -35,7 +35,11 @@ std::vector<std::string> host_command() {
   const auto extension = path_of(file.get());
   PyErr_Clear();
   if (!interpreter || !extension) return {};
-  return {*interpreter, "-I", "-c", program, *extension};
+  std::vector<std::string> command{*interpreter, "-I", "-c", program, *extension};
+#ifdef Py_GIL_DISABLED
+  command.insert(command.begin() + 1, {"-X", "gil=1"});  // Or it warns that it switches it on.
+#endif
+  return command;
 }
 
 }  // namespace unirun::python

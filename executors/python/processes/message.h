@@ -31,7 +31,8 @@ struct Message {
 // What a message may take in bytes: more is a mistake, or not one of ours.
 inline constexpr std::size_t max_message = std::size_t{1} << 30;
 
-// With the length in front. Errors: conversion, with the place: a Ref, too deep, or too long.
+// With the length in front. Errors: conversion, with the place, which of a call is its argument: a
+// Ref, too deep, or too long.
 [[nodiscard]] Result<std::string> to_frame(const Message& message);
 
 // An Error as a Value and back, without the exception itself.
@@ -47,6 +48,8 @@ class MessageReader {
   [[nodiscard]] Result<std::optional<Message>> next();
 
  private:
+  void skip(std::size_t size);
+
   std::string buffer_;
   std::size_t read_ = 0;  // Bytes at the front of `buffer_` that are done with.
 };

@@ -59,6 +59,7 @@ void MessageChannel::answer(std::uint64_t id, Result<Value> answer) {
 }
 
 void MessageChannel::send(std::string frame) {
+  if (sent_ > unsent_.size() / 2) unsent_.erase(0, std::exchange(sent_, 0));
   if (unsent_.empty()) {
     unsent_ = std::move(frame);
   } else {

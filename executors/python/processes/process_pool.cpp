@@ -10,6 +10,13 @@ namespace {
 // So long processes have to end once the pool does.
 constexpr Duration farewell = std::chrono::seconds(2);
 
+// While calls wait: whether each process has waited for this one so often that there shall be one
+// more.
+constexpr Duration look_every = std::chrono::milliseconds(50);
+constexpr unsigned patience = 2;
+// So many times the size are there at most, for calls that are not nested.
+constexpr std::size_t crowd = 8;
+
 Error shut_down() {
   return {.code = Errc::cancelled, .message = "the executor was shut down before it had ended"};
 }
@@ -27,9 +34,7 @@ Result<std::unique_ptr<ProcessPool>> ProcessPool::start(Options options) {
 ProcessPool::~ProcessPool() {
   if (!thread_) return;
   loop_.post([this] { close(); });
-  static_cast<void>(end_.wait(Duration::max(), [this] { return ended_.load(); }));
-  while (!thread_->try_join()) {
-  }
+  thread_->join();
 }
 
 CallRunner::Cancel ProcessPool::run(CallSpec call, OnDone on_done) {
@@ -40,9 +45,13 @@ CallRunner::Cancel ProcessPool::run(CallSpec call, OnDone on_done) {
   order->call = Array{std::move(call.module), std::move(call.function),
                       std::move(call.args).values(), std::move(call.kwargs)};
   order->on_done = std::move(on_done);
+  order->is_nested = CallingProcess::current_id() != 0;
   loop_.post([this, order] {
     if (closing_) return order->on_done(shut_down());
-    waiting_.push_back(std::move(*order));
+    // Before what may come to wait for the same.
+    waiting_.insert(
+        order->is_nested ? std::ranges::find(waiting_, false, &Order::is_nested) : waiting_.end(),
+        std::move(*order));
     assign();
   });
   return [this, id] { loop_.post([this, id] { cancel(id); }); };
@@ -53,14 +62,13 @@ CallRunner::Cancel ProcessPool::run(CallSpec call, OnDone on_done) {
 void ProcessPool::live() {
   loop_.run();
   seats_.clear();
-  ended_.store(true);
-  end_.ring();
+  callback_threads_.join(farewell);
 }
 
 void ProcessPool::assign() {
   while (!waiting_.empty()) {
     Seat* seat = find_seat();
-    if (seat == nullptr && seats_.size() == options_.size) return;
+    if (seat == nullptr && !may_add_seat()) return look_again();
     Order order = std::move(waiting_.front());
     waiting_.pop_front();
     if (seat == nullptr) {
@@ -75,17 +83,44 @@ void ProcessPool::assign() {
   }
 }
 
+// Processes that all wait for functions of this one may wait for what waits for them: then there is
+// one more. Who goes on soon is not meant. It cannot be known of every function whether it waits
+// for that, and one that is only slow is not to fill the machine.
+bool ProcessPool::may_add_seat() const {
+  if (seats_.size() < options_.size) return true;
+  if (!waiting_.front().is_nested && seats_.size() >= crowd * options_.size) return false;
+  return std::ranges::all_of(seats_,
+                             [](const auto& seat) { return seat->called_back >= patience; });
+}
+
+void ProcessPool::look_again() {
+  if (look_ != TimerId::none) return;
+  look_ = loop_.start_timer(clock_.now() + look_every, [this] {
+    look_ = TimerId::none;
+    for (const auto& seat : seats_)
+      seat->called_back = seat->process->calls_back() ? seat->called_back + 1 : 0;
+    if (!closing_) assign();
+  });
+}
+
+void ProcessPool::dismiss_if_too_many(Seat& seat) {
+  if (closing_ || seats_.size() <= options_.size || !waiting_.empty()) return;
+  seat.is_leaving = true;
+  seat.process->dismiss(shut_down());
+}
+
 // One that has nothing to do; null: there is none.
 ProcessPool::Seat* ProcessPool::find_seat() {
-  const auto found =
-      std::ranges::find_if(seats_, [](const auto& seat) { return seat->order == 0; });
+  const auto found = std::ranges::find_if(
+      seats_, [](const auto& seat) { return seat->order == 0 && !seat->is_leaving; });
   return found != seats_.end() ? found->get() : nullptr;
 }
 
 Result<ProcessPool::Seat*> ProcessPool::add_seat() {
   auto seat = std::make_unique<Seat>();
   Seat* const raw = seat.get();
-  auto process = WorkerProcess::start(loop_, options_.command, [this, raw] { on_ended(*raw); });
+  auto process = WorkerProcess::start(loop_, callback_threads_, options_.command,
+                                      [this, raw] { on_ended(*raw); });
   if (!process) return process.error();
   raw->process = *std::move(process);
   // It takes one thing after another, and refuses what comes after a bad configuration.
@@ -101,7 +136,12 @@ void ProcessPool::begin(Seat& seat, Order order) {
     loop_.cancel_timer(std::exchange(seat.escalation, TimerId::none));
     on_done(std::move(answer));
     // Not from within the channel, which may be at its end.
-    loop_.post([this] { assign(); });
+    loop_.post([this, process = seat.process.get()] {
+      assign();
+      const auto found = std::ranges::find_if(
+          seats_, [process](const auto& one) { return one->process.get() == process; });
+      if (found != seats_.end() && (*found)->order == 0) dismiss_if_too_many(**found);
+    });
   };
   seat.process->ask("call", std::move(order.call), on_answer);
 }

@@ -19,7 +19,6 @@
 #include "executors/python/processes/worker_process.h"
 #include "executors/thread/service_thread.h"
 #include "framework/clock.h"
-#include "framework/doorbell.h"
 #include "framework/event_loop.h"
 
 namespace unirun::python {
@@ -46,11 +45,15 @@ class ProcessPool final : public CallRunner {
     std::uint64_t id = 0;
     Value call;
     OnDone on_done;
+    // Asked for within a function that a process calls, and may wait for.
+    bool is_nested = false;
   };
   struct Seat {
     std::unique_ptr<WorkerProcess> process;
     std::uint64_t order = 0;  // That it works at; 0: none.
     TimerId escalation = TimerId::none;
+    bool is_leaving = false;
+    unsigned called_back = 0;  // It was seen so often, in turn, waiting for us.
   };
 
   explicit ProcessPool(Options options) : options_(std::move(options)) {}
@@ -58,6 +61,9 @@ class ProcessPool final : public CallRunner {
   // ---- Thread: the pool's own ----
   void live();
   void assign();
+  void look_again();
+  [[nodiscard]] bool may_add_seat() const;
+  void dismiss_if_too_many(Seat& seat);
   [[nodiscard]] Seat* find_seat();
   [[nodiscard]] Result<Seat*> add_seat();
   void begin(Seat& seat, Order order);
@@ -70,12 +76,12 @@ class ProcessPool final : public CallRunner {
   SystemClock clock_;
   EventLoop loop_{clock_};
   std::deque<Order> waiting_;
+  CallbackThreads callback_threads_;
   std::vector<std::unique_ptr<Seat>> seats_;
   std::atomic<std::uint64_t> last_id_{0};
+  TimerId look_ = TimerId::none;  // While calls wait for a process.
   bool closing_ = false;
   std::optional<ServiceThread> thread_;
-  Doorbell end_;
-  std::atomic<bool> ended_{false};
 };
 
 }  // namespace unirun::python

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 #include "executors/python/interpreter/interpreter.h"
 #include "executors/python/interpreter/interpreter_trial.h"
 #include "executors/python/processes/message_channel.h"
+#include "executors/python/processes/remote_functions.h"
 #include "executors/python/processes/worker_process.h"
 #include "executors/python/python_executor.h"
 #include "executors/python/values/typed_value.h"
@@ -59,6 +61,16 @@ class ProcessWorker {
       {.on_question = [this](std::uint64_t id,
                              Question question) { on_question(id, std::move(question)); },
        .on_closed = [this] { loop_.stop(); }}};
+  // Never destroyed: threads may ask for them until the process ends.
+  RemoteFunctions& functions_ =
+      *new RemoteFunctions([this](Question question, MessageChannel::OnAnswer on_answer) {
+        auto asked = std::make_shared<std::pair<Question, MessageChannel::OnAnswer>>(
+            std::move(question), std::move(on_answer));
+        loop_.post([this, asked] {
+          channel_.ask(std::move(asked->first.word), std::move(asked->first.body),
+                       std::move(asked->second));
+        });
+      });
   std::optional<Error> refusal_ =
       Error{.code = Errc::not_initialized, .message = "a worker process is configured first"};
   std::map<std::uint64_t, Shared<TaskState>> calls_;
@@ -119,6 +131,13 @@ Result<Value> ProcessWorker::configure(const Value& body) {
   config.switch_interval =
       std::chrono::microseconds(entry<std::int64_t>(given, "switch_interval_us", 5000));
   config.stack_bytes = entry<std::uint64_t>(given, "stack_bytes", config.stack_bytes);
+  config.keyboard_interrupt = entry(given, "keyboard_interrupt", false);
+  config.conversion.keep_tuples = entry(given, "keep_tuples", false);
+  config.conversion.big_integers_as_text = entry(given, "big_integers_as_text", false);
+  static const Converters standard = Converters::standard();
+  if (entry(given, "has_converters", false)) config.conversion.converters = &standard;
+  FunctionTable::get().set_source(&functions_);
+  ::pthread_atfork(nullptr, nullptr, RemoteFunctions::after_fork);
   auto started = start(config);
   if (started.ok()) {
     started = PythonExecutor::submit([&given]() -> Result<void> {
@@ -171,6 +190,7 @@ void ProcessWorker::interrupt() {
 void ProcessWorker::live() {
   if (has_host_) released_.emplace();
   loop_.run();
+  channel_.end({.code = Errc::worker_lost, .message = "the host of this worker process is gone"});
   ::alarm(farewell);
   const bool is_running = PythonExecutor::is_initialized();
   const bool ended =
@@ -192,6 +212,7 @@ int run_process_worker() {
     return 2;
   }
   ::fcntl(worker_socket, F_SETFD, FD_CLOEXEC);
+  ::fcntl(lines_socket, F_SETFD, FD_CLOEXEC);
   (new ProcessWorker)->live();  // What still runs must not find it gone.
   return 0;
 }

@@ -33,7 +33,8 @@ Result<Value> ask(const std::vector<std::string>& command, const Value& configur
   const SystemClock clock;
   EventLoop loop(clock);
   Result<Value> answer = too_late();
-  auto process = WorkerProcess::start(loop, command, [&loop] { loop.stop(); });
+  CallbackThreads threads;
+  auto process = WorkerProcess::start(loop, threads, command, [&loop] { loop.stop(); });
   if (!process) return process.error();
   const auto kill = [&process] { (*process)->signal(SIGKILL); };
   static_cast<void>(loop.start_timer(clock.now() + patience, kill));

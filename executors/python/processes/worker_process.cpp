@@ -62,12 +62,14 @@ std::vector<std::string> places_of_worker() {
 // What posix_spawn() is told, and its end.
 class SpawnPlan {
  public:
-  explicit SpawnPlan(int socket) {
+  // The sockets are not among those that the process is to have: see SocketPair.
+  SpawnPlan(int channel, int lines) {
     ::posix_spawn_file_actions_init(&actions_);
     ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_adddup2(&actions_, socket, worker_socket);
+    ::posix_spawn_file_actions_adddup2(&actions_, channel, worker_socket);
+    ::posix_spawn_file_actions_adddup2(&actions_, lines, lines_socket);
 #if __GLIBC_PREREQ(2, 34)
-    ::posix_spawn_file_actions_addclosefrom_np(&actions_, worker_socket + 1);
+    ::posix_spawn_file_actions_addclosefrom_np(&actions_, lines_socket + 1);
 #endif
     ::posix_spawnattr_init(&attributes_);
     sigset_t none;
@@ -101,6 +103,26 @@ class SpawnPlan {
   posix_spawnattr_t attributes_{};
 };
 
+// Two ends of a socket, high enough to be in nobody's way where a process is given its descriptors.
+struct SocketPair {
+  explicit SocketPair(int type) {
+    std::array<int, 2> sockets{};
+    if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sockets.data()) != 0) return;
+    ours = sockets[0];
+    theirs = ::fcntl(sockets[1], F_DUPFD_CLOEXEC, lines_socket + 1);
+    ::close(sockets[1]);
+  }
+  ~SocketPair() {
+    if (ours >= 0) ::close(ours);
+    if (theirs >= 0) ::close(theirs);
+  }
+  SocketPair(const SocketPair&) = delete;
+  SocketPair& operator=(const SocketPair&) = delete;
+
+  int ours = -1;
+  int theirs = -1;
+};
+
 Error cannot_start(const std::string& program, int error_number) {
   return {.code = Errc::unsupported,
           .message = fmt::format("no worker process can be had: {}: {}", program,
@@ -131,45 +153,41 @@ Result<std::vector<std::string>> worker_command(const std::string& program,
 }
 
 Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(EventLoop& loop,
+                                                            CallbackThreads& threads,
                                                             const std::vector<std::string>& command,
                                                             OnEnd on_end) {
-  std::array<int, 2> sockets{};
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets.data()) != 0)
-    return cannot_start(command.front(), errno);
+  SocketPair channel(SOCK_STREAM);
+  SocketPair lines(SOCK_SEQPACKET);
+  if (channel.theirs < 0 || lines.theirs < 0) return cannot_start(command.front(), errno);
   pid_t pid = 0;
-  const int failed = SpawnPlan(sockets[1]).carry_out(command, pid);
-  ::close(sockets[1]);
-  if (failed != 0) {
-    ::close(sockets[0]);
-    return cannot_start(command.front(), failed);
-  }
+  const int failed = SpawnPlan(channel.theirs, lines.theirs).carry_out(command, pid);
+  if (failed != 0) return cannot_start(command.front(), failed);
   const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
   if (pidfd < 0) {
     const int error_number = errno;
     ::kill(-pid, SIGKILL);
     ::waitpid(pid, nullptr, 0);
-    ::close(sockets[0]);
     return cannot_start("pidfd_open", error_number);
   }
-  return std::unique_ptr<WorkerProcess>(
-      new WorkerProcess(loop, pid, pidfd, sockets[0], std::move(on_end)));
+  return std::unique_ptr<WorkerProcess>(new WorkerProcess(
+      loop, threads, pid, pidfd, {std::exchange(channel.ours, -1), std::exchange(lines.ours, -1)},
+      std::move(on_end)));
 }
 
-WorkerProcess::WorkerProcess(EventLoop& loop, pid_t pid, int pidfd, int socket, OnEnd on_end)
+WorkerProcess::WorkerProcess(EventLoop& loop, CallbackThreads& threads, pid_t pid, int pidfd,
+                             Sockets sockets, OnEnd on_end)
     : loop_(loop),
       pid_(pid),
       pidfd_(pidfd),
       on_end_(std::move(on_end)),
-      channel_(loop, socket,
-               // It asks for nothing that is known here.
-               {.on_question =
-                    [this](std::uint64_t id, const Question& question) {
-                      channel_.answer(id, Error{.code = Errc::unsupported,
-                                                .message = fmt::format("'{}' is not known here",
-                                                                       question.word)});
-                    },
+      channel_(loop, sockets.channel,
+               {.on_question = [this](std::uint64_t id,
+                                      Question question) { desk_.take(id, std::move(question)); },
                 // Without it the process is of no use, if it is one any more.
-                .on_closed = [this] { signal(SIGKILL); }}) {
+                .on_closed = [this] { signal(SIGKILL); }}),
+      desk_(loop, threads, sockets.lines, [this](std::uint64_t id, Result<Value> outcome) {
+        channel_.answer(id, std::move(outcome));
+      }) {
   death_ = loop_.watch(pidfd_, Interest::readable, [this](Interest) { on_died(); });
 }
 
@@ -201,6 +219,7 @@ void WorkerProcess::on_died() {
       ::waitid(P_PIDFD, static_cast<id_t>(pidfd_), &status, WEXITED | WNOHANG) == 0 &&
       status.si_pid == pid_;
   ::close(std::exchange(pidfd_, -1));
+  desk_.end();
   channel_.end({.code = Errc::worker_lost,
                 .message = fmt::format("its worker process {} {}", pid_,
                                        is_known ? end_of(status) : "has ended")});

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "executors/python/processes/callback_desk.h"
 #include "executors/python/processes/message_channel.h"
 #include "framework/event_loop.h"
 
@@ -20,6 +21,8 @@ namespace unirun::python {
 
 // Where it finds its end of the channel.
 inline constexpr int worker_socket = 3;
+// And that over which it sends the host's ends of lines of its own: see CallbackDesk.
+inline constexpr int lines_socket = 4;
 
 // The program and its arguments. `program` names it outright; empty: it is looked for in the folder
 // that UNIRUN_LIBEXEC names, beside the program or library that this is part of, and where it was
@@ -33,9 +36,11 @@ class WorkerProcess {
   // Called once, when it has ended and each question to it has been answered: may destroy it.
   using OnEnd = std::function<void()>;
 
-  // Errors: unsupported, with the system's words.
+  // `threads` run the functions that it calls back; they outlive it. Errors: unsupported, with the
+  // system's words.
   [[nodiscard]] static Result<std::unique_ptr<WorkerProcess>> start(
-      EventLoop& loop, const std::vector<std::string>& command, OnEnd on_end);
+      EventLoop& loop, CallbackThreads& threads, const std::vector<std::string>& command,
+      OnEnd on_end);
   // Kills it and what it has started, if it has not ended.
   ~WorkerProcess();
   WorkerProcess(const WorkerProcess&) = delete;
@@ -47,13 +52,21 @@ class WorkerProcess {
   // Answers what is open with `error`; it ends by itself, and nothing can be asked any more.
   void dismiss(const Error& error) { channel_.end(error); }
 
+  // It waits for a function of this process.
+  [[nodiscard]] bool calls_back() const { return desk_.is_busy(); }
+
   // To it and what it has started.
   void signal(int number);
 
   [[nodiscard]] pid_t pid() const { return pid_; }
 
  private:
-  WorkerProcess(EventLoop& loop, pid_t pid, int pidfd, int socket, OnEnd on_end);
+  struct Sockets {
+    int channel;
+    int lines;
+  };
+  WorkerProcess(EventLoop& loop, CallbackThreads& threads, pid_t pid, int pidfd, Sockets sockets,
+                OnEnd on_end);
   void on_died();
 
   EventLoop& loop_;
@@ -61,6 +74,7 @@ class WorkerProcess {
   int pidfd_;
   OnEnd on_end_;
   MessageChannel channel_;
+  CallbackDesk desk_;
   Watch death_;
 };
 

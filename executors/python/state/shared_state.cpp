@@ -22,15 +22,23 @@ Error no_such_key(std::string_view key) {
           .payload = Array{Value(key)}};
 }
 
+// So often one may be overtaken by others in a row: a function that writes its own key always is.
+constexpr int attempts = 10'000;
+
 // To one that stands, and again until nobody else writes meanwhile.
 template <class Attempt>
 auto until_undisturbed(StateStore& store, std::string_view key, Attempt attempt) {
   using Outcome = typename std::invoke_result_t<Attempt&, std::optional<StoredValue>>::value_type;
-  for (;;) {
+  for (int overtaken = 0; overtaken < attempts; ++overtaken) {
     auto stored = store.read(key);
     if (!stored) return Outcome(stored.error());
     if (auto outcome = attempt(std::move(*stored))) return std::move(*outcome);
   }
+  return Outcome(Error{
+      .code = Errc::overloaded,
+      .message = fmt::format("'{}' was written meanwhile, {} times in a row: the function of an "
+                             "update() must not write what it updates, and should not take long",
+                             key, attempts)});
 }
 
 }  // namespace

@@ -74,7 +74,8 @@ bool Crew::lie_down(PythonWorker& worker) {
   {
     const std::lock_guard lock(mutex_);
     worker.prepare_to_sleep();
-    sleepers_.push_back(&worker);
+    const bool awake = !sleepers_.empty() && sleepers_.back()->is_awake();
+    sleepers_.insert(sleepers_.end() - (awake ? 1 : 0), &worker);
     asleep_.fetch_add(1);
   }
   // Whoever pushed before this saw nobody asleep: look once more.
@@ -93,6 +94,7 @@ void Crew::forget() {
   sleepers_.clear();
   asleep_.store(0);
   searching_.store(false);
+  rendezvous_.forget();
 }
 
 }  // namespace unirun::python

@@ -1,7 +1,7 @@
 // Crew is the workers of one interpreter, and what they share: the queue of what is bound to
 // nobody, and who of them sleeps. A submission wakes one at most, which calls the next when it
 // finds more than its own task: a burst costs a wake or two, and a task that blocks holds nobody
-// up.
+// up. Where a worker and who waits for it run on two CPUs, they meet awake.
 //
 // Thread: any, but for what names one.
 
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "executors/python/tasks/task_queue.h"
+#include "framework/rendezvous.h"
 
 namespace unirun::python {
 
@@ -35,7 +36,7 @@ class Crew {
   // The next that any worker may run; nothing where there is none. Thread: a worker's.
   [[nodiscard]] Shared<TaskState> next(PythonWorker& worker);
 
-  // Wakes this one, or, where none is named, the one that went to sleep last.
+  // Wakes this one, or, where none is named, one that is still awake, or went to sleep last.
   void call(PythonWorker& worker);
   void call_one();
   void call_all();
@@ -49,6 +50,9 @@ class Crew {
   void stop_searching(PythonWorker& worker);
 
   [[nodiscard]] bool has_sleepers() const { return asleep_.load(std::memory_order_relaxed) != 0; }
+
+  // Where the workers meet who waits for what they do.
+  [[nodiscard]] Rendezvous& rendezvous() { return rendezvous_; }
 
   // No more pushes. What is queued stays, for the workers or for take_left().
   void dismiss() { queue_.close(); }
@@ -69,7 +73,8 @@ class Crew {
   std::atomic<bool> searching_{
       false};         // One was called and has not yet found what it was called for.
   std::mutex mutex_;  // Guards the next.
-  std::vector<PythonWorker*> sleepers_;
+  std::vector<PythonWorker*> sleepers_;  // To be called from the back.
+  alignas(64) Rendezvous rendezvous_;
 };
 
 }  // namespace unirun::python

@@ -10,7 +10,6 @@
 namespace unirun::python {
 namespace {
 
-constexpr Duration ask_again_after = std::chrono::milliseconds(50);
 constexpr Duration not_now_but_after = std::chrono::milliseconds(2);
 
 }  // namespace
@@ -27,8 +26,8 @@ void Interruptions::ask_again(Shared<TaskState> task) {
   ask_once(std::move(task), not_now_but_after);
 }
 
-void Interruptions::look_later(std::function<void()> look) {
-  static_cast<void>(deadlines_.start(SystemClock().now() + ask_again_after, std::move(look)));
+void Interruptions::look_later(Duration wait, std::function<void()> look) {
+  static_cast<void>(deadlines_.start(SystemClock().now() + wait, std::move(look)));
 }
 
 void Interruptions::come_by() {
@@ -46,7 +45,7 @@ void Interruptions::ask_soon(Shared<TaskState> task, int asked) {
 
 void Interruptions::ask(const Shared<TaskState>& task, int asked) {
   if (task->is_over()) return;
-  if (asked == asks) return give_up_(*task);
+  if (asked == asks && give_up_(*task)) return;
   bool is_asked = false;
   {
     const GILGuard guard;
@@ -54,7 +53,7 @@ void Interruptions::ask(const Shared<TaskState>& task, int asked) {
     // None yet, or none while the task waits for another that runs on its stack.
     is_asked = pool_.interrupt(*task);
   }
-  ask_soon(task, is_asked ? asked + 1 : std::max(asked, 1));
+  ask_soon(task, std::clamp(is_asked ? asked + 1 : asked, 1, asks));
 }
 
 }  // namespace unirun::python

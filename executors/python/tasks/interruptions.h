@@ -14,10 +14,12 @@ namespace unirun::python {
 
 class Interruptions {
  public:
-  using GiveUp = std::function<void(const TaskState& task)>;
+  // False: it does not run just now, and is to be asked again.
+  using GiveUp = std::function<bool(const TaskState& task)>;
 
-  // So often code is asked.
+  // So often code is asked, and in such intervals.
   static constexpr int asks = 10;
+  static constexpr Duration ask_again_after = std::chrono::milliseconds(50);
 
   // `give_up` is called for a task that goes on.
   Interruptions(WorkerPool& pool, GiveUp give_up) : pool_(pool), give_up_(std::move(give_up)) {}
@@ -27,8 +29,8 @@ class Interruptions {
   void ask_once(Shared<TaskState> task) { ask_once(std::move(task), Duration::zero()); }
   // The same a moment later: it could not be asked just now.
   void ask_again(Shared<TaskState> task);
-  // Calls `look` in the time that code has between one interruption and the next.
-  void look_later(std::function<void()> look);
+  // Calls `look` on the thread that interrupts.
+  void look_later(Duration wait, std::function<void()> look);
 
   // Has its thread attach to the main interpreter, which drops what lies in its graveyard.
   void come_by();

@@ -22,16 +22,16 @@ void RunningTask::move(PyThreadState* from, PyThreadState* to) {
   static_cast<void>(raise_in_thread(to->thread_id, pending.get()));
 }
 
-RunningTask::Step::Step(RunningTask& running, TaskState& task)
-    : running_(running),
-      outer_(running.task_.load(std::memory_order_relaxed)),
-      outer_interrupted_(std::exchange(running.interrupted_, false)) {
+RunningTask::Step::Step(RunningTask& running, TaskState* task)
+    : running_(running), outer_(running.task_.load(std::memory_order_relaxed)) {
+  const InterruptionLock lock(running.mutex_);
+  outer_interrupted_ = std::exchange(running.interrupted_, false);
   // What was sent to the task that waits for this one waits until that goes on.
   outer_waits_ = outer_interrupted_ && is_interruption_pending(PyThreadState_Get());
   if (outer_waits_) clear_interruption(running.python_id_);
   outer_shields_ = std::exchange(running.shields_, 0);
   outer_deferred_ = std::exchange(running.deferred_, false);
-  running.task_.store(&task, std::memory_order_release);
+  running.task_.store(task, std::memory_order_release);
 }
 
 RunningTask::Step::~Step() {
@@ -56,6 +56,7 @@ RunningTask::Strike RunningTask::strike(const TaskState& task) {
   if (!interrupt_thread(python_id_)) return Strike::missed;
   if (!interrupted_) counts_.interrupted.add(1);
   interrupted_ = true;
+  if (wait_ != nullptr) wait_->end_early();
   return Strike::struck;
 }
 
@@ -68,6 +69,18 @@ bool RunningTask::lower_shield() {
   const InterruptionLock lock(mutex_);
   if (!is_shielded() || --shields_ > 0 || !std::exchange(deferred_, false)) return false;
   counts_.interrupted.add(1);
+  return true;
+}
+
+void RunningTask::set_wait(InterruptibleWait* wait) {
+  const InterruptionLock lock(mutex_);
+  wait_ = wait;
+}
+
+bool RunningTask::take_interruption() {
+  const InterruptionLock lock(mutex_);
+  if (!is_interruption_pending(PyThreadState_Get())) return false;
+  clear_interruption(python_id_);
   return true;
 }
 

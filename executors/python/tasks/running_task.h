@@ -10,13 +10,22 @@
 
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 
 #include "executors/python/interpreter/interruption_lock.h"
 #include "executors/python/tasks/task_state.h"
 #include "executors/python/tasks/worker_counts.h"
 
 namespace unirun::python {
+
+// Where code of a task waits in the system, without the GIL.
+class InterruptibleWait {
+ public:
+  // Has it end. Does not block. Thread: whoever interrupts the task, with the GIL.
+  virtual void end_early() noexcept = 0;
+
+ protected:
+  ~InterruptibleWait() = default;
+};
 
 class RunningTask {
  public:
@@ -31,10 +40,11 @@ class RunningTask {
   // been raised there.
   void move(PyThreadState* from, PyThreadState* to);
 
-  // `task` runs in this scope: what would interrupt it interrupts this, and nothing else.
+  // `task`, or nobody (null), runs in this scope: what would interrupt it interrupts this, and
+  // nothing else.
   class Step {
    public:
-    Step(RunningTask& running, TaskState& task);
+    Step(RunningTask& running, TaskState* task);
     ~Step();
     Step(const Step&) = delete;
     Step& operator=(const Step&) = delete;
@@ -42,7 +52,7 @@ class RunningTask {
    private:
     RunningTask& running_;
     TaskState* const outer_;
-    const bool outer_interrupted_;
+    bool outer_interrupted_ = false;
     bool outer_waits_ = false;  // What was sent to it waits until it goes on.
     unsigned outer_shields_ = 0;
     bool outer_deferred_ = false;
@@ -69,13 +79,19 @@ class RunningTask {
   [[nodiscard]] bool lower_shield();
   [[nodiscard]] bool is_shielded() const { return shields_ > 0; }
 
+  // What an interruption that is sent from now on ends, besides; null: nothing.
+  void set_wait(InterruptibleWait* wait);
+  // True: what was sent here and has not been raised is taken back, and is the caller's to raise.
+  [[nodiscard]] bool take_interruption();
+
  private:
   WorkerCounts& counts_;
   std::atomic<TaskState*> task_{nullptr};
-  std::mutex mutex_;             // Where there is no GIL: guards `task_` against strike().
-  bool interrupted_ = false;     // An exception was sent to this thread for `task_`.
-  unsigned shields_ = 0;         // Of `task_`.
-  bool deferred_ = false;        // An interruption of it waits for the last of them to go.
+  InterruptionMutex mutex_{};  // Where there is no GIL: guards all this against strike().
+  bool interrupted_ = false;   // An exception was sent to this thread for `task_`.
+  unsigned shields_ = 0;       // Of `task_`.
+  bool deferred_ = false;      // An interruption of it waits for the last of them to go.
+  InterruptibleWait* wait_ = nullptr;
   unsigned long python_id_ = 0;  // Of the thread, as Python's threading has it.
   PyThreadState* python_state_ = nullptr;
 };

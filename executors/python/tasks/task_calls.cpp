@@ -11,6 +11,7 @@
 #include "executors/python/tasks/waiting.h"
 #include "executors/python/tasks/worker.h"
 #include "framework/clock.h"
+#include "framework/rendezvous.h"
 
 namespace unirun::python {
 
@@ -22,16 +23,29 @@ void enqueue_in(std::int64_t interpreter_id, Shared<TaskState> task) noexcept {
 
 bool cancel_task(TaskState& task) noexcept { return Runtime::get().cancel(task); }
 
-std::optional<Error> refuse_in_coroutine(std::string_view what) {
-  if (CoroutineLoop::current() == nullptr) return std::nullopt;
+Result<void> check_no_coroutine(std::string_view what) {
+  if (CoroutineLoop::current() == nullptr) return {};
   return Error{
-      .code = Errc::unsupported,
+      .code = Errc::loop_running,
       .message = fmt::format(
           "{}() would hold up the asyncio loop of the coroutine on whose thread it is: let "
           "the coroutine say await unirun.async_call() of a C++ function that gives the "
           "future; or co_await it, or follow it by then()",
           what)};
 }
+
+namespace {
+
+// Awake for a moment, where a worker may have the outcome as soon as that. A coroutine takes turns
+// of its loop, and who would wait for less than a look takes none.
+bool look_for_outcome(TaskState& task, Instant deadline) {
+  if (task.coroutine != nullptr) return false;
+  if (deadline != Instant::max() && deadline - SystemClock().now() < Rendezvous::longest_look)
+    return false;
+  return Runtime::get().rendezvous().look(Side::caller, [&task] { return task.is_settled(); });
+}
+
+}  // namespace
 
 bool wait_until_settled(TaskState& task, Instant deadline) {
   if (task.is_settled()) return true;
@@ -41,6 +55,7 @@ bool wait_until_settled(TaskState& task, Instant deadline) {
     if (guard.attached()) return worker->serve_until(task, deadline);
   }
   const GILRelease released;
+  if (look_for_outcome(task, deadline)) return true;
   const WaitMark mark(task);
   return task.sleep_until(deadline);
 }

@@ -25,8 +25,8 @@ void enqueue_in(std::int64_t interpreter_id, Shared<TaskState> task) noexcept;
 [[nodiscard]] bool wait_until_settled(TaskState& task, Instant deadline);
 
 // On the thread of a loop of asyncio's: `what` would hold up all that runs there, and for ever
-// where that is what it waits for. Else nothing.
-[[nodiscard]] std::optional<Error> refuse_in_coroutine(std::string_view what);
+// where that is what it waits for. Errors: unsupported, saying so.
+[[nodiscard]] Result<void> check_no_coroutine(std::string_view what);
 
 // The end of a wait that begins now; Instant::max() where that is too far off.
 [[nodiscard]] Instant deadline_after(Duration timeout);
@@ -35,6 +35,6 @@ void enqueue_in(std::int64_t interpreter_id, Shared<TaskState> task) noexcept;
 
 // Of code that returned null: its exception, or that there was none.
 [[nodiscard]] Error error_of_null();
-// Of code that returned a value and left an exception set; takes it off the thread.
-[[nodiscard]] std::optional<Error> left_over_error();
+// Of code that returned a value: the exception that it left set, which is taken off the thread.
+[[nodiscard]] Result<void> check_nothing_left_over();
 }  // namespace unirun::python

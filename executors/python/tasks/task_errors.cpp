@@ -17,7 +17,7 @@ Error error_of_null() {
               "PyErr_SetString()"};
 }
 
-std::optional<Error> left_over_error() {
+Result<void> check_nothing_left_over() {
   // A follow-up may run on a thread that has nothing to do with Python.
   if (PythonThread::attached_state() == nullptr || PyErr_Occurred() == nullptr) return {};
   return error_of_exception();

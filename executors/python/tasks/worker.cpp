@@ -1,6 +1,15 @@
 #include "executors/python/tasks/worker.h"
 
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <iterator>
+
 #include "executors/python/async/coroutine_task.h"
+#include "executors/python/async/worker_loop.h"
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
@@ -18,15 +27,44 @@ namespace {
 // So many tasks are run before others are let at the GIL, if none of them lets go of it.
 constexpr unsigned tasks_per_hold = 256;
 
+// When there is no thread to stand in, it is asked for again.
+constexpr Duration retry_after = std::chrono::milliseconds(10);
+
 thread_local PythonWorker* this_worker = nullptr;
+
+// This is the thread of a child that was forked off on it, where no other thread is.
+thread_local bool is_fork = false;
+
+void watch_forks() {
+  static const int registered = ::pthread_atfork(nullptr, nullptr, [] { is_fork = true; });
+  static_cast<void>(registered);
+}
+
+// In such a child nobody takes what becomes of the task, nor is there anything else to do.
+void carry_out(TaskState& task) {
+  task.run();
+  if (!is_fork) return;
+  std::fputs(
+      "unirun: a child that a task has forked returned from that task, and ends here: end it by "
+      "os._exit()\n",
+      stderr);
+  ::_exit(EXIT_FAILURE);
+}
 
 }  // namespace
 
 PythonWorker* PythonWorker::current() { return this_worker; }
 
+PythonWorker::~PythonWorker() {
+  WorkerLoop* const loop = loop_.load();
+  // Else it never came to its end, and what it holds of Python's is left alone.
+  if (loop != nullptr && loop->has_ended()) delete loop;
+}
+
 // ---- For the owner ----
 
 unirun::Status PythonWorker::start() {
+  watch_forks();
   auto thread = ServiceThread::start(
       "py-worker-" + std::to_string(options_.id), [this] { live(); }, options_.stack_bytes);
   if (!thread.ok()) return thread.error();
@@ -57,6 +95,7 @@ bool PythonWorker::join(Instant deadline) {
 void PythonWorker::abandon() {
   abandoned_.store(true);
   dismiss();
+  wake();  // Its loop may wait for what is left there.
   if (thread_) thread_->detach();
 }
 
@@ -116,12 +155,27 @@ Shared<TaskState> PythonWorker::interrupt_running() {
 // ---- Its life ----
 
 void PythonWorker::wake() {
-  called_.store(1, std::memory_order_release);
-  futex_wake_all(called_);
+  if (rest_.exchange(called, std::memory_order_acq_rel) == sleeps) futex_wake_all(rest_);
 }
 
-void PythonWorker::sleep() {
-  while (called_.load(std::memory_order_acquire) == 0) futex_wait(called_, 0, nullptr);
+// Until it is called, or that time: awake for a moment, where that pays, then asleep.
+void PythonWorker::sleep(Instant until) {
+  const auto is_called = [this] { return rest_.load(std::memory_order_acquire) == called; };
+  if (!is_called() && !crew_.rendezvous().look(Side::worker, is_called)) {
+    fall_asleep();
+    const Instant* const deadline = until == Instant::max() ? nullptr : &until;
+    while (!is_called() && futex_wait(rest_, sleeps, deadline) != ETIMEDOUT) {
+    }
+    crew_.rendezvous().appear(Side::worker);
+  }
+  // The crew calls all others.
+  if (loop_.load(std::memory_order_relaxed) != nullptr) crew_.get_up(*this);
+}
+
+// From now on it has to be woken, unless it was called already.
+void PythonWorker::fall_asleep() {
+  std::uint32_t before = looks;
+  rest_.compare_exchange_strong(before, sleeps, std::memory_order_acq_rel);
 }
 
 void PythonWorker::live() {
@@ -133,6 +187,7 @@ void PythonWorker::live() {
     begin();
     refusal_ ? refuse() : work();
     crew_.stop_searching(*this);
+    end_loop();
     end_contexts();
     if (interpreter_) interpreter_->end();
   }
@@ -174,7 +229,7 @@ void PythonWorker::refuse() {
     while (const Shared<TaskState> task = take()) {
       if (task->claim_before_start(Ending::failed)) task->fail(*refusal_);
     }
-    if (crew_.lie_down(*this)) sleep();
+    if (crew_.lie_down(*this)) sleep(Instant::max());
   }
 }
 
@@ -187,12 +242,14 @@ void PythonWorker::work() {
     counts_.gil_wait.record(clock.now() - asked);
     running_.settle_in();
     serve();
+    const Instant next = turn_loop();
     thread.leave();
+    if (next == Instant{} && !dismissed_.load()) continue;
     if (!crew_.lie_down(*this)) {
       if (dismissed_.load() && bound_.is_empty()) break;
       continue;
     }
-    sleep();
+    sleep(next);
   }
 }
 
@@ -214,6 +271,7 @@ void PythonWorker::serve() {
   while (const Shared<TaskState> task = take()) {
     run(*task);
     if (++held % tasks_per_hold == 0) breathe();
+    turn_loop_if_due();
   }
 }
 
@@ -230,19 +288,26 @@ void PythonWorker::attach_again(PyThreadState* state) {
 
 void PythonWorker::run(TaskState& task) {
   const CallDepth new_chain(0);
-  const ContextState::Turn turn(task.bound_to.get());
+  ContextState::Turn turn(task.bound_to.get());
   if (task.coroutine != nullptr && !task.is_settled()) {
-    const RunningTask::Step step(running_, task);
-    if (!task.coroutine->belongs_on_worker()) return;
+    const RunningTask::Step step(running_, &task);
+    if (!task.coroutine->belongs_on_worker()) {
+      if (task.bound_to == nullptr) return;
+      turn.keep();
+      return hand_to_loop(task);
+    }
   }
+  // What came before this one.
+  if (WorkerLoop* const loop = usable_loop(); loop != nullptr && loop->has_taken())
+    static_cast<void>(this->turn(*loop));
   if (!task.start()) return;
-  if (!task.was_queued()) return task.run();  // Nobody's but ours: it does not count.
+  if (!task.was_queued()) return carry_out(task);  // Nobody's but ours: it does not count.
   counts_.started.add(1);
   observer_.on_taken(task);
   const Instant began = task.stands_for > 0 ? SystemClock().now() : Instant{};
   {
-    const RunningTask::Step step(running_, task);
-    task.run();
+    const RunningTask::Step step(running_, &task);
+    carry_out(task);
   }
   if (task.ending() == Ending::cancelled || task.ending() == Ending::timed_out) task.mark_over();
   count(task, began);
@@ -275,29 +340,110 @@ void PythonWorker::end_contexts() {
   while (!contexts_.empty()) std::shared_ptr(contexts_.begin()->second)->end();
 }
 
+// ---- Coroutines of contexts ----
+
+// It begins in the loop's next turn.
+void PythonWorker::hand_to_loop(TaskState& task) {
+  if (loop_.load(std::memory_order_relaxed) == nullptr)
+    loop_.store(new WorkerLoop(*this, observer_, counts_, running_, watch_));
+  task.add_owner();
+  loop_.load(std::memory_order_relaxed)->take(Shared<TaskState>(&task));
+}
+
+// Null: there is none, or it cannot have a turn now.
+WorkerLoop* PythonWorker::usable_loop() const {
+  WorkerLoop* const loop = loop_.load(std::memory_order_relaxed);
+  if (loop == nullptr) return nullptr;
+  return CoroutineLoop::current() != nullptr || is_abandoned() ? nullptr : loop;
+}
+
+bool PythonWorker::is_loop_called() const {
+  const WorkerLoop* const loop = usable_loop();
+  return loop != nullptr && loop->is_called();
+}
+
+// When it is to have its next. On top of a task that runs a loop of its own, or that has used up
+// the stack, it has its turn on a thread that stands in.
+Instant PythonWorker::turn(WorkerLoop& loop) {
+  const bool is_on_top = running_.get() != nullptr;
+  if (!is_on_top || (has_stack_room() && !Asyncio::runs_here())) return loop.turn();
+  Instant next = SystemClock().now() + retry_after;
+  static_cast<void>(run_on_stand_in([&] { next = loop.turn(); }));
+  return next;
+}
+
+Instant PythonWorker::turn_loop() {
+  WorkerLoop* const loop = usable_loop();
+  return loop != nullptr ? turn(*loop) : Instant::max();
+}
+
+void PythonWorker::turn_loop_if_due() {
+  WorkerLoop* const loop = usable_loop();
+  if (loop != nullptr && loop->is_due()) static_cast<void>(turn(*loop));
+}
+
+void PythonWorker::rest(Instant until) {
+  prepare_to_sleep();
+  if (is_loop_called() || is_abandoned()) return;
+  PyThreadState* const state = PyEval_SaveThread();
+  fall_asleep();
+  futex_wait(rest_, sleeps, &until);
+  attach_again(state);
+}
+
+void PythonWorker::end_loop() {
+  WorkerLoop* const loop = loop_.load(std::memory_order_relaxed);
+  if (loop == nullptr) return;
+  const GILGuard guard;
+  if (guard.attached()) loop->end();
+}
+
+std::vector<Shared<TaskState>> PythonWorker::waiting() {
+  std::vector<Shared<TaskState>> tasks = bound_.all();
+  if (WorkerLoop* const loop = loop_.load())
+    std::ranges::move(loop->taken(), std::back_inserter(tasks));
+  return tasks;
+}
+
+std::vector<Shared<TaskState>> PythonWorker::coroutines() const {
+  const WorkerLoop* const loop = loop_.load();
+  return loop != nullptr ? loop->tasks() : std::vector<Shared<TaskState>>();
+}
+
+void PythonWorker::cancel_coroutines() {
+  if (WorkerLoop* const loop = loop_.load()) loop->cancel_all();
+}
+
 // ---- A task that waits for another ----
 
 // Sleeps until the task is settled or there is something to do: true; false at `deadline`.
 bool PythonWorker::wait_for_either(TaskState& task, Instant deadline, bool bound_only) {
   const std::uint32_t expected = task.expect();
   if (task.is_settled()) return true;
-  if (bound_only) {
-    prepare_to_sleep();
-    waits_.store(true);
-    if (!bound_.is_empty()) {
-      waits_.store(false);
-      return true;
-    }
-  } else if (!crew_.lie_down(*this)) {
+  waits_.store(true);
+  if (bound_only) prepare_to_sleep();
+  if (bound_only ? has_work() : !crew_.lie_down(*this)) {
+    waits_.store(false);
+    return true;
+  }
+  if (!bound_only && is_abandoned()) {  // Meanwhile: it takes nothing from the crew any more.
+    leave_crew();
+    waits_.store(false);
     return true;
   }
   PyThreadState* const state = PyEval_SaveThread();
   const Instant* const until = deadline == Instant::max() ? nullptr : &deadline;
-  const int woken = futex_wait_either(task.word(), expected, called_, 0, until, FutexScope::own);
+  fall_asleep();
+  const int woken = futex_wait_either(task.word(), expected, rest_, sleeps, until, FutexScope::own);
   waits_.store(false);
-  if (!bound_only) crew_.get_up(*this);
+  if (!bound_only) leave_crew();
   attach_again(state);
   return woken != ETIMEDOUT;
+}
+
+void PythonWorker::leave_crew() {
+  crew_.get_up(*this);
+  if (is_abandoned()) crew_.stop_searching(*this);  // What it was called for is another's.
 }
 
 bool PythonWorker::serve_until(TaskState& task, Instant deadline) {
@@ -309,11 +455,18 @@ bool PythonWorker::serve_until(TaskState& task, Instant deadline) {
   while (!task.is_settled()) {
     if (const Shared<TaskState> next = bound_only ? bound_.pop() : take()) {
       mark.serve(next.get());
-      if (!run_with_room([&] { run(*next); })) run(*next);
+      if (!run_with_room([&] { run(*next); }).ok()) run(*next);
       mark.serve(nullptr);
-    } else if (!wait_for_either(task, deadline, bound_only)) {
-      break;
+      turn_loop_if_due();
+      continue;
     }
+    const Instant next = turn_loop();
+    if (task.is_settled()) break;
+    const Instant until = std::min(deadline, next);
+    // One that was given up is none of the crew, which may be another executor's by now.
+    if (!wait_for_either(task, until, bound_only || is_abandoned()) &&
+        (until == deadline || SystemClock().now() >= deadline))
+      break;
   }
   crew_.stop_searching(*this);
   return task.is_settled();
@@ -321,10 +474,14 @@ bool PythonWorker::serve_until(TaskState& task, Instant deadline) {
 
 // ---- A stack that is used up ----
 
-bool PythonWorker::run_with_room(const std::function<void()>& work) {
-  if (has_stack_room()) return work(), true;
+unirun::Status PythonWorker::run_with_room(const std::function<void()>& work) {
+  if (has_stack_room()) return work(), unirun::Status();
+  return run_on_stand_in(work);
+}
+
+unirun::Status PythonWorker::run_on_stand_in(const std::function<void()>& work) {
   PyThreadState* const outer = PyThreadState_Get();
-  return run_on_stand_in(
+  return python::run_on_stand_in(
       [&] {
         this_worker = this;
         PyThreadState* const inner = PyThreadState_Get();

@@ -33,6 +33,9 @@
 
 namespace unirun::python {
 
+class DescriptorWatch;
+class WorkerLoop;
+
 class PythonWorker {
  public:
   struct Options {
@@ -45,11 +48,11 @@ class PythonWorker {
     std::optional<OwnInterpreterOptions> interpreter{};
   };
 
-  PythonWorker(Crew& crew, WorkerObserver& observer, Options options)
-      : crew_(crew), observer_(observer), options_(std::move(options)) {}
+  PythonWorker(Crew& crew, WorkerObserver& observer, DescriptorWatch& watch, Options options)
+      : crew_(crew), observer_(observer), watch_(watch), options_(std::move(options)) {}
   PythonWorker(const PythonWorker&) = delete;
   PythonWorker& operator=(const PythonWorker&) = delete;
-  ~PythonWorker() = default;
+  ~PythonWorker();
 
   // The one whose thread this is; null on any other.
   [[nodiscard]] static PythonWorker* current();
@@ -75,7 +78,11 @@ class PythonWorker {
   // Queues what only this worker may run. False: it was dismissed.
   [[nodiscard]] bool push(TaskState* task);
   // What waits here for this worker alone, and goes on doing so.
-  [[nodiscard]] std::vector<Shared<TaskState>> waiting() { return bound_.all(); }
+  [[nodiscard]] std::vector<Shared<TaskState>> waiting();
+
+  // Coroutines of its contexts that have begun and not ended; has them all cancelled.
+  [[nodiscard]] std::vector<Shared<TaskState>> coroutines() const;
+  void cancel_coroutines();
 
   // So many contexts are to live here, or do.
   [[nodiscard]] std::uint32_t contexts() const { return context_count_.load(); }
@@ -97,11 +104,23 @@ class PythonWorker {
 
   // ---- For the crew ----
 
-  void prepare_to_sleep() { called_.store(0, std::memory_order_relaxed); }
+  void prepare_to_sleep() { rest_.store(looks, std::memory_order_relaxed); }
+  // It has not yet fallen asleep, and whoever calls it need not wake it.
+  [[nodiscard]] bool is_awake() const { return rest_.load(std::memory_order_relaxed) != sleeps; }
   void wake();
-  [[nodiscard]] bool has_work() { return !bound_.is_empty() || dismissed_.load(); }
+  // A dismissal is nothing to a task of it that waits.
+  [[nodiscard]] bool has_work() {
+    return !bound_.is_empty() || (dismissed_.load() && !waits_.load()) || is_loop_called();
+  }
   [[nodiscard]] bool searches() const { return searches_; }
   void set_searching(bool searches) { searches_ = searches; }
+
+  // ---- For the loop of its contexts ----
+
+  [[nodiscard]] bool has_bound_work() const { return !bound_.seems_empty(); }
+  [[nodiscard]] bool is_abandoned() const { return abandoned_.load(); }
+  // Lets go of the GIL until the loop is called, or `until`. Thread: its own.
+  void rest(Instant until);
 
   // ---- For contexts that live here ----
 
@@ -116,13 +135,15 @@ class PythonWorker {
   [[nodiscard]] bool serve_until(TaskState& task, Instant deadline);
 
   // Runs `work` here, or, where too little of the stack is left, on a fresh thread that is the
-  // worker's meanwhile. False: that cannot be had, and it has not run. With the GIL.
-  [[nodiscard]] bool run_with_room(const std::function<void()>& work);
+  // worker's meanwhile. With the GIL. Errors: start_failed, that cannot be had, and it has not run.
+  [[nodiscard]] unirun::Status run_with_room(const std::function<void()>& work);
 
   // As RunningTask has them. With the GIL.
   void raise_shield() { running_.raise_shield(); }
   [[nodiscard]] bool lower_shield() { return running_.lower_shield(); }
   [[nodiscard]] bool is_shielded() const { return running_.is_shielded(); }
+  void set_wait(InterruptibleWait* wait) { running_.set_wait(wait); }
+  [[nodiscard]] bool take_interruption() { return running_.take_interruption(); }
 
  private:
   void live();
@@ -138,26 +159,40 @@ class PythonWorker {
   [[nodiscard]] Shared<TaskState> take();
   void run(TaskState& task);
   void count(const TaskState& task, Instant began);
-  void sleep();
+  void sleep(Instant until);
+  void fall_asleep();
   void breathe();
   void attach_again(PyThreadState* state);
+  void hand_to_loop(TaskState& task);
+  [[nodiscard]] WorkerLoop* usable_loop() const;
+  [[nodiscard]] bool is_loop_called() const;
+  [[nodiscard]] Instant turn(WorkerLoop& loop);
+  [[nodiscard]] Instant turn_loop();
+  void turn_loop_if_due();
+  void end_loop();
   void end_contexts();
+  void leave_crew();
   [[nodiscard]] bool wait_for_either(TaskState& task, Instant deadline, bool bound_only);
+  [[nodiscard]] unirun::Status run_on_stand_in(const std::function<void()>& work);
 
   Crew& crew_;
   WorkerObserver& observer_;
+  DescriptorWatch& watch_;
   const Options options_;
   PythonTaskQueue bound_;
   WorkerCounts counts_;
   std::unordered_map<ContextState*, std::shared_ptr<ContextState>> contexts_;
   std::atomic<std::uint32_t> context_count_{0};
 
-  std::atomic<std::uint32_t> called_{0};  // It sleeps on this.
-  std::atomic<bool> waits_{false};        // For a task, and is told of what is bound here only.
-  bool searches_ = false;                 // Called by the crew, and has not looked yet.
-  bool bound_next_ = false;               // Whose turn it is.
+  enum Rest : std::uint32_t { looks, called, sleeps };
+
+  std::atomic<std::uint32_t> rest_{looks};  // It sleeps on this.
+  std::atomic<bool> waits_{false};          // For a task.
+  bool searches_ = false;                   // Called by the crew, and has not looked yet.
+  bool bound_next_ = false;                 // Whose turn it is.
 
   RunningTask running_{counts_};
+  std::atomic<WorkerLoop*> loop_{nullptr};  // Of its contexts: its own, since the first coroutine.
 
   std::optional<ServiceThread> thread_;
   std::unique_ptr<OwnInterpreter> interpreter_;  // Others look once it has begun.

@@ -8,9 +8,13 @@
 #include <utility>
 
 #include "executors/python/interpreter/gil_guard.h"
+#include "framework/clock.h"
 
 namespace unirun::python {
 namespace {
+
+// A worker that runs nothing has so long to end at least: it wants the GIL for that.
+constexpr Duration moment_to_end = std::chrono::seconds(1);
 
 // What some workers have counted.
 struct Sum {
@@ -52,7 +56,7 @@ std::shared_ptr<PythonWorker> WorkerPool::make_worker(std::uint32_t id) {
                                 .interpreter = options_.interpreter};
   if (!options_.pin.empty()) options.cpu = options_.pin[id % options_.pin.size()];
   if (options.cpu && nodes_.ids().size() > 1) options.node = nodes_.node_of(*options.cpu);
-  return std::make_shared<PythonWorker>(crew_, observer_, std::move(options));
+  return std::make_shared<PythonWorker>(crew_, observer_, watch_, std::move(options));
 }
 
 // Those of the start before this one.
@@ -95,17 +99,21 @@ std::size_t WorkerPool::join(Instant deadline) {
     ending_ = true;
   }
   std::size_t left = 0;
+  const Instant soon = SystemClock().now() + moment_to_end;
   for (const auto& worker : workers_) worker->dismiss();
   for (auto& worker : workers_) {
-    if (worker->join(deadline)) continue;
+    const bool runs = worker->running() != nullptr;
+    if (worker->join(runs ? deadline : std::max(deadline, soon))) continue;
     worker->abandon();
     ++left;
   }
+  watch_.stop();
   return left;
 }
 
 void WorkerPool::forget() {
   new (&mutex_) std::mutex;
+  new (&watch_) DescriptorWatch;
   std::ranges::move(workers_, std::back_inserter(kept_));
   workers_.clear();
   crew_.forget();
@@ -195,6 +203,17 @@ std::vector<Shared<TaskState>> WorkerPool::bound_tasks() {
   return tasks;
 }
 
+std::vector<Shared<TaskState>> WorkerPool::coroutines() {
+  std::vector<Shared<TaskState>> tasks;
+  for (const auto& worker : workers())
+    std::ranges::move(worker->coroutines(), std::back_inserter(tasks));
+  return tasks;
+}
+
+void WorkerPool::cancel_coroutines() {
+  for (const auto& worker : workers()) worker->cancel_coroutines();
+}
+
 NumaReport WorkerPool::numa_report() {
   NumaReport report{.nodes = nodes_.ids(), .is_applied = false, .reason = {}};
   if (report.nodes.size() <= 1) {
@@ -215,6 +234,13 @@ NumaReport WorkerPool::numa_report() {
   report.is_applied = true;
   report.reason = "each worker prefers memory of the node of its CPU";
   return report;
+}
+
+std::uint64_t WorkerPool::running_given_up() {
+  Sum sum;
+  const std::lock_guard lock(mutex_);
+  for (const auto& worker : given_up_) sum.add(worker->counts());
+  return sum.stats.running;
 }
 
 Stats WorkerPool::statistics() {

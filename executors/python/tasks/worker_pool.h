@@ -16,6 +16,7 @@
 #include <optional>
 #include <vector>
 
+#include "executors/python/async/descriptor_watch.h"
 #include "executors/python/error.h"
 #include "executors/python/tasks/crew.h"
 #include "executors/python/tasks/placement.h"
@@ -82,12 +83,18 @@ class WorkerPool {
   // What waits for one worker alone, and goes on doing so.
   [[nodiscard]] std::vector<Shared<TaskState>> bound_tasks();
 
+  // Coroutines of contexts that have begun and not ended; has all of them cancelled.
+  [[nodiscard]] std::vector<Shared<TaskState>> coroutines();
+  void cancel_coroutines();
+
   // What became of their memory.
   [[nodiscard]] NumaReport numa_report();
 
   // As far as the workers know: of what they have begun. So many run as had begun, of each worker,
   // and not ended by a moment later; whoever reads next how many were submitted finds no fewer.
   [[nodiscard]] Stats statistics();
+  // Of what that calls running: on workers that were given up.
+  [[nodiscard]] std::uint64_t running_given_up();
 
  private:
   using Workers = std::vector<std::shared_ptr<PythonWorker>>;
@@ -99,6 +106,7 @@ class WorkerPool {
 
   WorkerObserver& observer_;
   Crew crew_;
+  DescriptorWatch watch_;
   Options options_;
   NumaNodes nodes_;
   std::mutex mutex_;  // Guards the next four.

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <deque>
+#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -536,6 +539,33 @@ const Converters::Converter* Converters::for_tag(std::string_view tag) const {
   const auto found = std::find_if(converters_.rbegin(), converters_.rend(),
                                   [&](const Converter& one) { return one.tag == tag; });
   return found != converters_.rend() ? &*found : nullptr;
+}
+
+namespace {
+
+const ConversionOptions plain;
+constinit std::atomic<const ConversionOptions*> exchange{&plain};
+
+}  // namespace
+
+const ConversionOptions& exchange_options() { return *exchange.load(std::memory_order_acquire); }
+
+void set_exchange_options(const ConversionOptions& options) {
+  if (options == exchange_options()) return;
+  struct Kept {
+    Converters converters;
+    ConversionOptions options;
+  };
+  // For good: somebody may be converting by what was set before.
+  static std::mutex mutex;
+  static auto& all = *new std::deque<Kept>;
+  const std::lock_guard lock(mutex);
+  Kept& kept = all.emplace_back(Kept{{}, options});
+  if (options.converters != nullptr) {
+    kept.converters = *options.converters;
+    kept.options.converters = &kept.converters;
+  }
+  exchange.store(&kept.options, std::memory_order_release);
 }
 
 Result<Value> to_value(PyObject* object, const ConversionOptions& options) {

@@ -2,12 +2,13 @@
 //
 //   Python                           Value
 //   None, bool, float                null, bool, double; NaN and the infinities too
-//   int                              int64, or uint64 beyond it; beyond that refused, or its
-//   decimal text str                              string in UTF-8; half of a surrogate pair is
-//   refused bytes, bytearray                 Bytes list, tuple                      array, which
-//   comes back as a list; see keep_tuples dict                             object; a key that is no
-//   str is refused a type that has a converter      what the converter says, under its tag all else
-//   a Ref, or refused
+//   int                              int64, or uint64; beyond that refused, or its digits
+//   str                              string in UTF-8; half of a surrogate pair is refused
+//   bytes, bytearray                 Bytes
+//   list, tuple                      array, which comes back as a list; see keep_tuples
+//   dict                             object; a key that is no str is refused
+//   a type that has a converter      what the converter says, under its tag
+//   all else                         a Ref, or refused
 //
 // An instance of a subclass (IntEnum, OrderedDict, a named tuple) counts as one of its base.
 //
@@ -58,11 +59,18 @@ class Converters {
 };
 
 struct ConversionOptions {
+  friend bool operator==(const ConversionOptions&, const ConversionOptions&) = default;
+
   bool keep_tuples = false;  // A tuple goes as {"__tuple__": [...]}, and comes back as one.
   bool big_integers_as_text = false;  // And comes back as text.
   bool others_as_refs = true;
   const Converters* converters = nullptr;  // Must outlive the conversion.
 };
+
+// How calls, contexts, streams and C++ functions convert what they take and give; as above, until
+// it is set (by Config::conversion), and then for good or until it is set anew. Thread: any.
+[[nodiscard]] const ConversionOptions& exchange_options();
+void set_exchange_options(const ConversionOptions& options);
 
 // A dict or list that changes meanwhile (converters are Python code) is refused, and so is a dict
 // that would come back as something else, having a tag for its only key.

@@ -186,7 +186,7 @@ Reference class_for(Errc code) {
     if (type && PyExceptionClass_Check(type.get())) return type;
   }
   if (code == Errc::interrupted) {
-    Reference type = tried(Py_XNewRef(interrupted_class()));
+    Reference type = tried(Py_XNewRef(interruption_to_raise()));
     if (type) return type;
   }
   return Reference::borrow(builtin_for(code));
@@ -247,20 +247,28 @@ PyObject* closest_to_cpp_exception() {
   }
 }
 
-// OSError makes a FileNotFoundError of ENOENT, and so on.
-Reference made_of_system_error(const std::string& message) {
+// Its errno, if it is one of the system's errors.
+std::optional<int> errno_of_cpp_exception() {
   try {
     throw;
   } catch (const std::system_error& error) {
     const auto& category = error.code().category();
     if (category != std::system_category() && category != std::generic_category()) return {};
-    const Reference text = tried(str_of(message).release());
-    if (!text) return {};
-    return tried(PyObject_CallFunction(PyExc_OSError, "iO", error.code().value(), text.get()));
+    return error.code().value();
   } catch (...) {
     return {};
   }
 }
+
+// OSError makes a FileNotFoundError of ENOENT, and so on.
+Reference made_of_system_error(const std::string& message) {
+  const auto number = errno_of_cpp_exception();
+  const Reference text = number ? tried(str_of(message).release()) : Reference();
+  if (!text) return {};
+  return tried(PyObject_CallFunction(PyExc_OSError, "iO", *number, text.get()));
+}
+
+std::string note_of_cpp_type(const std::string& type) { return "C++ exception: " + type; }
 
 }  // namespace
 
@@ -330,8 +338,21 @@ void raise_cpp_exception() {
   Reference exception = made_of_system_error(error.message);
   if (!exception) exception = made_of(closest_to_cpp_exception(), error.message);
   if (!exception) return;  // What kept it from being made is set.
-  add_note(exception.get(), "C++ exception: " + error.type);
+  add_note(exception.get(), note_of_cpp_type(error.type));
   raise(exception);
+}
+
+Error error_as_raised() {
+  Error error = error_of_cpp_exception();
+  error.traceback = note_of_cpp_type(error.type);
+  error.payload = Array{error.message};
+  PyObject* type = closest_to_cpp_exception();
+  if (const auto number = errno_of_cpp_exception()) {
+    type = PyExc_OSError;
+    error.payload = Array{*number, error.message};
+  }
+  error.type = fmt::format("builtins.{}", reinterpret_cast<PyTypeObject*>(type)->tp_name);
+  return error;
 }
 
 }  // namespace unirun::python

@@ -45,6 +45,10 @@ void raise_error(const Error& error);
 // with its C++ type in a note. REQUIRES: no exception is set.
 void raise_cpp_exception();
 
+// What that would raise, for another process to raise: with the note in place of a traceback. No
+// GIL is needed.
+[[nodiscard]] Error error_as_raised();
+
 // "builtins.ValueError". REQUIRES: `type` is one, and no exception is set.
 [[nodiscard]] std::string type_name(PyObject* type);
 
