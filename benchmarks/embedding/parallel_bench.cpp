@@ -1,6 +1,8 @@
 // What parallel() gains over the same calls one after another, for pure Python work, in each mode
 // that this Python has: pairs in turns, the median of the ratios. Prints one JSON object a line:
 // {"python", "mode", "sequential_ms", "parallel_ms", "gain"}.
+// Then how often a second a worker process calls a C++ function of this one, from one thread and
+// from four: {"python", "threads", "callbacks_per_s"}.
 //
 // usage: parallel_bench [rounds, default 9]
 
@@ -32,7 +34,16 @@ class Module {
     folder_ = ::mkdtemp(pattern.data());
     std::ofstream(folder_ + "/bench_work.py")
         << "def count(n):\n    total = 0\n    for i in range(n):\n        total += i & 3\n"
-           "    return total\n";
+           "    return total\n"
+           "def call_back(threads, n):\n"
+           "    import threading, time, unirun\n"
+           "    def go():\n"
+           "        for i in range(n): unirun.call('first', i, 1)\n"
+           "    running = [threading.Thread(target=go) for _ in range(threads)]\n"
+           "    begin = time.perf_counter()\n"
+           "    for one in running: one.start()\n"
+           "    for one in running: one.join()\n"
+           "    return threads * n / (time.perf_counter() - begin)\n";
   }
   ~Module() { std::filesystem::remove_all(folder_); }
   Module(const Module&) = delete;
@@ -102,6 +113,31 @@ void measure(ExecutionMode mode, int rounds, const std::string& folder) {
   static_cast<void>(PythonExecutor::shutdown());
 }
 
+void measure_callbacks(int rounds, const std::string& folder) {
+  PythonExecutor::Config config{.num_workers = 1};
+  config.sys_path = {folder};
+  if (const auto started = PythonExecutor::start(config); !started.ok()) give_up(started.error());
+  const auto first = PythonExecutor::register_function(
+      "first", [](const Args& args, const Kwargs&) { return args.values().front(); });
+  for (const int threads : {1, 4}) {
+    std::vector<double> rates;
+    for (int round = 0; round < rounds; ++round) {
+      const std::vector<CallSpec> calls{CallSpec{.module = "bench_work",
+                                                 .function = "call_back",
+                                                 .args = {threads, 20'000 / threads},
+                                                 .kwargs = {}}};
+      const auto done = PythonExecutor::parallel(calls, {.mode = ExecutionMode::process}).get();
+      if (!done.ok()) give_up(done.error());
+      if (!done->front().ok()) give_up(done->front().error());
+      rates.push_back(done->front()->as_double());
+    }
+    std::printf("{\"python\": \"%s\", \"threads\": %d, \"callbacks_per_s\": %.0f}\n", PY_VERSION,
+                threads, median(rates));
+    std::fflush(stdout);
+  }
+  static_cast<void>(PythonExecutor::shutdown());
+}
+
 }  // namespace
 }  // namespace unirun::python
 
@@ -112,4 +148,5 @@ int main(int argc, char** argv) {
 #if PY_VERSION_HEX >= 0x030c0000
   unirun::python::measure(unirun::python::ExecutionMode::subinterp, rounds, module.folder());
 #endif
+  unirun::python::measure_callbacks(rounds, module.folder());
 }
