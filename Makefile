@@ -66,13 +66,15 @@ sanitize: setup  ## The C++ tests and the task pools under ASan with UBSan, and 
 	@cmake --preset tsan -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON_BIN) >/dev/null && cmake --build --preset tsan && ctest --preset tsan $(if $(ONLY),-R "$(ONLY)")
 	@$(if $(ONLY),true,scripts/stress_pools.sh)
 
-nightly: test-slow  ## 100,000 seeds of simulation, the slow faults, a million values to Python and back, a minute of stress
+nightly: test-slow  ## 100,000 seeds of simulation, the slow faults, a million values to Python and back, a minute of wrong bytes, a minute of stress
 	@build/dev/bin/simulation --seeds 100000 --steps 200
 	@build/dev/bin/python_test --no-skip --test-case="A29: nightly*"
+	@UNIRUN_FUZZ_SECONDS=60 build/dev/bin/python_state_test --no-skip --test-case="A29: nightly*"
 	@build/dev/bin/python_stress --seconds 60
 
-stress: build  ## Ten minutes of everything at once for Python from C++; SECONDS=60 for less
+stress: build  ## Ten minutes of everything at once for Python from C++, then ten of wrong bytes; SECONDS=60 for less
 	@build/dev/bin/python_stress --seconds $(or $(SECONDS),600)
+	@UNIRUN_FUZZ_SECONDS=$(or $(SECONDS),600) build/dev/bin/python_state_test --no-skip --test-case="A29: nightly*"
 
 lint:  ## Formatters and linters, changing nothing
 	@UNIRUN_SETUP_LINT=1 scripts/setup.sh

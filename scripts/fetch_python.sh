@@ -4,7 +4,7 @@
 #   scripts/fetch_python.sh VERSION [FOLDER]     e.g. 3.14, into .cache/pythons/3.14
 #
 # Some 15 s and 200 MB the first time. It runs on its own C library, makes virtual environments, and extension modules built
-# here load in it (scripts/build_for_python.sh); it cannot be embedded.
+# here load in it (scripts/build_for_python.sh); programs that start it have to run on that library, too (scripts/test_pythons.sh).
 set -euo pipefail
 version=${1:?VERSION, e.g. 3.14}
 folder=${2:-$(cd "$(dirname "$0")/.." && pwd)/.cache/pythons/$version}
