@@ -111,6 +111,11 @@ PyObject* describe_functions(PyObject* /*self*/) {
   return PyUnicode_FromString("<the C++ functions of this process>");
 }
 
+// As modules have it: an import of a name that nobody has registered says where it was looked for.
+PyObject* name_of_functions(PyObject* /*self*/, void* /*closure*/) {
+  return PyUnicode_FromString("unirun.functions");
+}
+
 int visit_functions(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(functions_of(self)->function_type);
@@ -132,13 +137,13 @@ void drop_functions(PyObject* self) {
 
 PyMethodDef functions_methods[] = {{"__dir__", list_names, METH_NOARGS, nullptr},
                                    {nullptr, nullptr, 0, nullptr}};
-PyType_Slot functions_slots[] = {{Py_tp_dealloc, slot(drop_functions)},
-                                 {Py_tp_traverse, slot(visit_functions)},
-                                 {Py_tp_clear, slot(clear_functions)},
-                                 {Py_tp_getattro, slot(get_attribute)},
-                                 {Py_tp_repr, slot(describe_functions)},
-                                 {Py_tp_methods, functions_methods},
-                                 {0, nullptr}};
+PyGetSetDef functions_attributes[] = {{"__name__", name_of_functions, nullptr, nullptr, nullptr},
+                                      {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyType_Slot functions_slots[] = {
+    {Py_tp_dealloc, slot(drop_functions)},  {Py_tp_traverse, slot(visit_functions)},
+    {Py_tp_clear, slot(clear_functions)},   {Py_tp_getattro, slot(get_attribute)},
+    {Py_tp_repr, slot(describe_functions)}, {Py_tp_methods, functions_methods},
+    {Py_tp_getset, functions_attributes},   {0, nullptr}};
 PyType_Spec functions_spec = {
     "unirun.functions.Functions", sizeof(FunctionsObject), 0,
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, functions_slots};
