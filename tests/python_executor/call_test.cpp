@@ -16,6 +16,7 @@
 #include "framework/event_loop.h"
 #include "framework/run_task.h"
 #include "tests/python_executor/executor_fixture.h"
+#include "tests/python_executor/module_folder.h"
 
 namespace unirun::python {
 namespace {
@@ -270,6 +271,38 @@ TEST_CASE("A06: a module that was reloaded, replaced or patched is seen by the n
               .get()
               .ok());
   CHECK(error_of(PythonExecutor::call("moving", "where")).code == Errc::import_failed);
+}
+
+TEST_CASE("A06: whoever waited for another's import of a module that fails imports it anew") {
+  ModuleFolder folder;
+  folder.add("gate", R"(
+import _frozen_importlib, time
+tries = 0
+def awaited():
+    # One lock for each thread, or a list of them from 3.12 on.
+    return str(list(_frozen_importlib._blocking_on.values()))
+def let_in_the_second(name):
+    global tries
+    tries += 1
+    if tries > 1: return
+    while repr(name) not in awaited(): time.sleep(0)
+    raise RuntimeError('not the first')
+)");
+  folder.add("gated", R"(
+import gate
+gate.let_in_the_second(__name__)
+def answer(): return 42
+)");
+  const Running executor({.num_workers = 2, .sys_path = {folder.path()}});
+  auto first = PythonExecutor::async_call("gated", "answer");
+  auto second = PythonExecutor::async_call("gated", "answer");
+  std::vector<Result<Value>> outcomes = {first.get(), second.get()};
+  if (outcomes[0].ok()) std::swap(outcomes[0], outcomes[1]);
+  REQUIRE(!outcomes[0].ok());
+  CHECK(outcomes[0].error().code == Errc::import_failed);
+  CHECK(outcomes[0].error().message == "not the first");
+  REQUIRE_MESSAGE(outcomes[1].ok(), (outcomes[1].ok() ? "" : outcomes[1].error().message));
+  CHECK(*outcomes[1] == Value(42));
 }
 
 TEST_CASE("A06: an argument that no Python object can be is named") {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "executors/python/interpreter/import_module.h"
 #include "executors/python/interpreter/kept_object.h"
 #include "executors/python/values/exception_text.h"
 
@@ -146,7 +147,7 @@ FunctionCache::Kept FunctionCache::make(std::string_view module, std::string_vie
     names->path.push_back(interned(take_part(function)));
     if (!names->path.back()) return nullptr;
   }
-  if (imports) names->module = Reference::steal(PyImport_Import(names->module_name.get()));
+  if (imports) names->module = import_module(names->module_name.get());
   return !imports || names->module ? names : nullptr;
 }
 

@@ -10,6 +10,7 @@
 #include "executors/python/calls/apart.h"
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/contexts/context_state.h"
+#include "executors/python/interpreter/import_module.h"
 #include "executors/python/values/conversion.h"
 #include "executors/python/values/exception_text.h"
 
@@ -161,7 +162,7 @@ Result<void> reload_module(const std::string& name) {
   Reference module = Reference::steal(PyImport_GetModule(text.get()));
   PyErr_Clear();
   module =
-      Reference::steal(module ? PyImport_ReloadModule(module.get()) : PyImport_Import(text.get()));
+      module ? Reference::steal(PyImport_ReloadModule(module.get())) : import_module(text.get());
   if (!module) return error_as(Errc::import_failed);
   return {};
 }

@@ -14,6 +14,7 @@
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
 #include "executors/python/interpreter/has_gil.h"
+#include "executors/python/interpreter/import_module.h"
 #include "executors/python/interpreter/main_thread.h"
 #include "executors/python/interpreter/python_thread.h"
 #include "executors/python/tasks/or_hang.h"
@@ -235,7 +236,8 @@ bool Interpreter::set_switch_interval(std::chrono::microseconds interval) {
 
 Result<void> Interpreter::import_all(const std::vector<std::string>& modules) {
   for (const std::string& module : modules) {
-    if (Reference::steal(PyImport_ImportModule(module.c_str()))) continue;
+    const Reference name = Reference::steal(PyUnicode_FromString(module.c_str()));
+    if (name && import_module(name.get())) continue;
     Error error = error_of_exception();
     error.code = Errc::import_failed;
     error.message = fmt::format("preload: {}: {}", module, error.message);
