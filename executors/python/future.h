@@ -56,33 +56,54 @@ using ValueOf = typename ResultValue<std::invoke_result_t<Function, Arguments...
 // Within a catch. Apart, as calls may be nested very deep.
 template <class T>
 UNIRUN_APART Result<T> failure_by_exception() {
-  return error_of_cpp_exception();
+  return error_of_thrown();
 }
 
-// Calls what may throw, return a Result or a plain value, and leave Python's exception set.
+// Calls what may return a Result or a plain value, and leave Python's exception set. Inlined, as
+// calls may be nested very deep.
+template <class T, class Function, class... Arguments>
+[[gnu::always_inline]] inline Result<typename Kept<T>::Type> outcome_of_call(
+    Function& function, Arguments&&... arguments) {
+  if constexpr (std::is_same_v<T, PyObject*>) {
+    Result<T> given(function(std::forward<Arguments>(arguments)...));
+    Ref object = given.ok() ? Ref::steal(*given) : Ref();
+    if (given.ok() && !object) return error_of_null();
+    if (const auto nothing = check_nothing_left_over(); !nothing.ok()) return nothing.error();
+    if (!given.ok()) return given.error();
+    return object;
+  } else if constexpr (std::is_void_v<std::invoke_result_t<Function&, Arguments...>>) {
+    function(std::forward<Arguments>(arguments)...);
+    if (const auto nothing = check_nothing_left_over(); !nothing.ok()) return nothing.error();
+    return {};
+  } else {
+    Result<T> result(function(std::forward<Arguments>(arguments)...));
+    if (const auto nothing = check_nothing_left_over(); !nothing.ok()) return nothing.error();
+    return result;
+  }
+}
+
+// The same, and it may throw; what does so in a program that is compiled without exceptions is a
+// library's, and caught in ours.
 template <class T, class Function, class... Arguments>
 Result<typename Kept<T>::Type> outcome_of(Function& function, Arguments&&... arguments) noexcept {
+#ifdef __cpp_exceptions
   try {
-    if constexpr (std::is_same_v<T, PyObject*>) {
-      Result<T> given(function(std::forward<Arguments>(arguments)...));
-      if (!given.ok()) return given.error();
-      Ref object = Ref::steal(*given);
-      if (!object) return error_of_null();
-      return object;
-    } else if constexpr (std::is_void_v<std::invoke_result_t<Function&, Arguments...>>) {
-      function(std::forward<Arguments>(arguments)...);
-      if (const auto nothing = check_nothing_left_over(); !nothing.ok()) return nothing.error();
-      return {};
-    } else {
-      Result<T> result(function(std::forward<Arguments>(arguments)...));
-      if (const auto nothing = check_nothing_left_over(); !nothing.ok()) return nothing.error();
-      return result;
-    }
+    return outcome_of_call<T>(function, std::forward<Arguments>(arguments)...);
   } catch (abi::__forced_unwind&) {
     hang();  // Python ends in this process, and a worker that was given up asked for the GIL.
   } catch (...) {
     return failure_by_exception<typename Kept<T>::Type>();
   }
+#else
+  std::optional<Result<typename Kept<T>::Type>> outcome;
+  const auto call = [&] {
+    outcome.emplace(outcome_of_call<T>(function, std::forward<Arguments>(arguments)...));
+  };
+  const auto thrown = error_thrown_by(
+      [](const void* what) { (*static_cast<const decltype(call)*>(what))(); }, &call);
+  if (thrown) return *thrown;
+  return *std::move(outcome);
+#endif
 }
 
 }  // namespace detail
@@ -144,6 +165,8 @@ class FunctionTask final : public Outcome<T> {
 
 template <class T>
 class [[nodiscard]] future {
+  using Kept = typename detail::Kept<T>::Type;
+
  public:
   // Of nothing: only assignment and valid() make sense.
   future() = default;
@@ -164,11 +187,21 @@ class [[nodiscard]] future {
     return wait_until_settled(*state(), deadline_after(timeout));
   }
 
-  // Waits and takes the outcome, once. A PyObject* is borrowed from this future and lives as long.
+  // Waits and takes the outcome, once. A PyObject* is borrowed from this future and lives as long;
+  // where this future is a temporary it would be gone at once, and a Ref owns it instead.
   // Errors: the outcome's; loop_running, inside a coroutine, before it is ready: nothing is taken.
-  [[nodiscard]] Result<T> get() {
+  [[nodiscard]] Result<T> get() & {
     if (!wait_until_settled(*state(), Instant::max())) return check_no_coroutine("get").error();
-    return take();
+    if constexpr (std::is_same_v<T, PyObject*>) {
+      if (const Error* const error = state()->error()) return *error;
+      return state()->value().pointer();
+    } else {
+      return state()->take_outcome();
+    }
+  }
+  [[nodiscard]] Result<Kept> get() && {
+    if (!wait_until_settled(*state(), Instant::max())) return check_no_coroutine("get").error();
+    return state()->take_outcome();
   }
 
   // Its share, for whoever follows the task by hand.
@@ -188,8 +221,9 @@ class [[nodiscard]] future {
     if constexpr (std::is_same_v<T, PyObject*>) {
       // The outcome, which the follow-up shares.
       return follow_up(std::move(function), [from = state().get()](Shared<TaskState> task) {
-        const bool is_there = from->error() == nullptr;
-        enqueue_in(is_there ? from->value().interpreter_id() : -1, std::move(task));
+        // An error needs no worker: they may all be busy, or gone.
+        if (from->error() != nullptr) return run_here(task);
+        enqueue_in(from->value().interpreter_id(), std::move(task));
       });
     } else if (EventLoop* const loop = EventLoop::current(); loop != nullptr) {
       return then_on(*loop, std::move(function));
@@ -207,7 +241,7 @@ class [[nodiscard]] future {
   }
 
   // Resumes where then() would call, but never needs the GIL to do so: on the loop that awaits,
-  // else on the thread that settles. Gives the Result.
+  // else on the thread that settles. Gives the Result; of a PyObject*, of a Ref that owns it.
   auto operator co_await() && { return Awaiter{std::move(*this), EventLoop::current()}; }
 
  private:
@@ -234,7 +268,7 @@ class [[nodiscard]] future {
       const Shared<Outcome<T>> state = awaited.state_;
       state->follow(std::make_unique<Resumption>(awaiting, loop));
     }
-    Result<T> await_resume() { return awaited.take(); }
+    Result<Kept> await_resume() { return awaited.state()->take_outcome(); }
   };
 
   // Calls a function with the outcome of another task.
@@ -300,15 +334,6 @@ class [[nodiscard]] future {
       return detail::ResultValue<Result<detail::ValueOf<Function&>>>{};
     } else {
       return detail::ResultValue<Result<detail::ValueOf<Function&, T>>>{};
-    }
-  }
-
-  Result<T> take() {
-    if constexpr (std::is_same_v<T, PyObject*>) {
-      if (const Error* const error = state()->error()) return *error;
-      return state()->value().pointer();
-    } else {
-      return state()->take_outcome();
     }
   }
 

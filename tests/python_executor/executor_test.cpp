@@ -432,6 +432,30 @@ TEST_CASE("A04: null without an exception is an error, and so is a value beside 
   CHECK(left_over.get().error().message == "left over");
 }
 
+TEST_CASE("A04: no exception that a task leaves set comes to the next") {
+  const Running running({.num_workers = 1});
+  const auto set = [] { PyErr_SetString(PyExc_LookupError, "left over"); };
+  const auto is_set = [] { return PyErr_Occurred() != nullptr; };
+  const auto object = PythonExecutor::submit([&] { return set(), PyLong_FromLong(1); }).get();
+  REQUIRE_FALSE(object.ok());
+  CHECK(object.error().message == "left over");
+  CHECK_FALSE(*PythonExecutor::submit(is_set).get());
+  const auto refused = PythonExecutor::submit([&]() -> Result<PyObject*> {
+                         set();
+                         return Error{.code = Errc::stuck, .message = "its own"};
+                       }).get();
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message == "left over");
+  CHECK_FALSE(*PythonExecutor::submit(is_set).get());
+  const auto thrown = PythonExecutor::submit([&]() -> int {
+                        set();
+                        throw std::runtime_error("of C++");
+                      }).get();
+  REQUIRE_FALSE(thrown.ok());
+  CHECK(thrown.error().message == "of C++");
+  CHECK_FALSE(*PythonExecutor::submit(is_set).get());
+}
+
 TEST_CASE("A04: a callable is called with its arguments, and no reference to it is left") {
   const Running running;
   Ref callable;
@@ -477,6 +501,23 @@ TEST_CASE("A04: an error goes by the continuations to the last future") {
                 }).then([&](PyObject*) { return called = true; });
   CHECK(answer.get().error().message == "no");
   CHECK_FALSE(called);
+}
+
+TEST_CASE("A04: an error goes by the continuations though every worker is busy, or gone") {
+  const Running running({.num_workers = 1});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  const auto one = [] { return PyLong_FromLong(1); };
+  const auto next = [](PyObject* value) { return PyLong_AsLong(value); };
+  auto late = PythonExecutor::submit(one, {.timeout = 1ms}).then(next);
+  REQUIRE(late.wait_for(patience));
+  CHECK(code_of(late) == Errc::timeout);
+  auto waiting = PythonExecutor::submit(one).then(next);
+  std::thread ending([] { static_cast<void>(PythonExecutor::shutdown({.drain = 0s})); });
+  CHECK(code_of(waiting) == Errc::cancelled);
+  gate.let_go();
+  ending.join();
 }
 
 TEST_CASE("A04: on a loop a continuation of a plain value comes back to that loop") {

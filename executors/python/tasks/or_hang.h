@@ -18,11 +18,15 @@ namespace unirun::python {
 // Calls `step`, one call into CPython that may take the GIL back and has nothing to destroy.
 template <class Step>
 auto or_hang(Step step) {
+#ifdef __cpp_exceptions
   try {
     return step();
   } catch (abi::__forced_unwind&) {
     hang();
   }
+#else
+  return step();
+#endif
 }
 
 }  // namespace unirun::python

@@ -37,4 +37,11 @@ void enqueue_in(std::int64_t interpreter_id, Shared<TaskState> task) noexcept;
 [[nodiscard]] Error error_of_null();
 // Of code that returned a value: the exception that it left set, which is taken off the thread.
 [[nodiscard]] Result<void> check_nothing_left_over();
+
+// Within a catch: of what is being handled. One of Python's that is set besides is dropped.
+[[nodiscard]] Error error_of_thrown();
+// Calls it; what has left it as an exception of C++'s, if anything has.
+[[nodiscard]] std::optional<Error> error_thrown_by(void (*function)(const void*),
+                                                   const void* argument) noexcept;
+
 }  // namespace unirun::python

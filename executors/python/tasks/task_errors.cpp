@@ -2,6 +2,7 @@
 // Python.h first.
 
 #include "executors/python/interpreter/python_thread.h"
+#include "executors/python/tasks/or_hang.h"
 #include "executors/python/tasks/task_calls.h"
 #include "executors/python/values/exception_text.h"
 
@@ -21,6 +22,23 @@ Result<void> check_nothing_left_over() {
   // A follow-up may run on a thread that has nothing to do with Python.
   if (PythonThread::attached_state() == nullptr || PyErr_Occurred() == nullptr) return {};
   return error_of_exception();
+}
+
+Error error_of_thrown() {
+  Error error = error_of_cpp_exception();
+  if (PythonThread::attached_state() != nullptr) PyErr_Clear();
+  return error;
+}
+
+std::optional<Error> error_thrown_by(void (*function)(const void*), const void* argument) noexcept {
+  try {
+    function(argument);
+    return std::nullopt;
+  } catch (abi::__forced_unwind&) {
+    hang();
+  } catch (...) {
+    return error_of_thrown();
+  }
 }
 
 }  // namespace unirun::python
