@@ -16,6 +16,7 @@
 #include "executors/python/calls/blocking_call.h"
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/calls/invocation.h"
+#include "executors/python/config_check.h"
 #include "executors/python/contexts/context_state.h"
 #include "executors/python/interpreter/interpreter.h"
 #include "executors/python/runtime.h"
@@ -30,6 +31,31 @@ Error wrong_interpreter(const Ref& ref) {
                                  "another (Config::use_subinterpreters): name the function, by "
                                  "call() or async_call()",
                                  ref.interpreter_id())};
+}
+
+// What is not as it should be CPython would not look at before it crashes. With the GIL.
+Result<void> check_parts(const Ref& callable, const Ref& args, const Ref& kwargs) {
+  for (const Ref* const ref : {&callable, &args, &kwargs}) {
+    if (*ref && ref->get() == nullptr) return wrong_interpreter(*ref);
+  }
+  const auto refused = [](Errc code, std::string_view what, const Ref& given,
+                          std::string_view right) {
+    const std::string_view type = given ? Py_TYPE(given.get())->tp_name : "Ref of nothing";
+    return Error{.code = code, .message = fmt::format("submit: {} is a {}: {}", what, type, right)};
+  };
+  if (!callable || PyCallable_Check(callable.get()) == 0) {
+    return refused(Errc::not_callable, "the callable", callable,
+                   "it has to be a Ref to what Python can call");
+  }
+  if (args && PyTuple_Check(args.get()) == 0) {
+    return refused(Errc::conversion, "args", args,
+                   "it has to be a tuple of what is given by position, or a Ref of nothing");
+  }
+  if (kwargs && PyDict_Check(kwargs.get()) == 0) {
+    return refused(Errc::conversion, "kwargs", kwargs,
+                   "it has to be a dict of what is given by name, or a Ref of nothing");
+  }
+  return {};
 }
 
 int code_of(const Result<void>& result) {
@@ -69,10 +95,8 @@ future<PyObject*> PythonExecutor::submit(Ref callable, Ref args, Ref kwargs,
   return submit(
       [callable = std::move(callable), args = std::move(args),
        kwargs = std::move(kwargs)]() -> Result<PyObject*> {
-        for (const Ref* const ref : {&callable, &args, &kwargs}) {
-          if (!*ref || ref->get() != nullptr) continue;
-          return wrong_interpreter(*ref);
-        }
+        if (const auto whole = check_parts(callable, args, kwargs); !whole.ok())
+          return whole.error();
         if (!args && !kwargs) return or_hang([&] { return PyObject_CallNoArgs(callable.get()); });
         const Reference none = Reference::steal(args ? nullptr : PyTuple_New(0));
         PyObject* const arguments = args ? args.get() : none.get();
@@ -94,6 +118,13 @@ Result<Value> PythonExecutor::call(std::string_view module, std::string_view fun
 
 Result<Context> PythonExecutor::bind(BindOptions options) {
   if (const auto may = check_no_loop("bind"); !may.ok()) return may.error();
+  if (const auto whole = check_no_nul("bind: the name", options.name); !whole.ok())
+    return whole.error();
+  if (utf8_length(options.name) != options.name.size()) {  // Tracebacks name it.
+    return Error{
+        .code = Errc::unsupported,
+        .message = fmt::format("bind: the name: {} is not UTF-8", to_string(Value(options.name)))};
+  }
   const ExecutionMode here = Runtime::get().has_own_interpreters() ? ExecutionMode::subinterp
                                                                    : ExecutionMode::multi_executor;
   if (options.mode != ExecutionMode::automatic && options.mode != here) {

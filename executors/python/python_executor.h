@@ -62,10 +62,10 @@ class PythonExecutor {
     bool use_subinterpreters = false;
     std::uint32_t queue_size = 10000;  // So many tasks may wait; 0: any number.
     Overflow overflow = Overflow::reject;
-    std::vector<std::string> sys_path{};             // Goes before Python's own.
-    std::vector<std::string> preload{};              // Modules to import before the first task.
-    std::size_t stack_bytes = std::size_t{8} << 20;  // Of each worker.
-    std::chrono::microseconds switch_interval{5000};
+    std::vector<std::string> sys_path{};              // Goes before Python's own.
+    std::vector<std::string> preload{};               // Modules to import before the first task.
+    std::size_t stack_bytes = std::size_t{8} << 20;   // Of each worker; 4 MiB at least.
+    std::chrono::microseconds switch_interval{5000};  // From 1 to an hour.
     bool isolated = true;
     bool install_signal_handlers = false;
     std::vector<int> pin{};                         // CPUs: worker n stays on pin[n % size].
@@ -95,8 +95,8 @@ class PythonExecutor {
   using Stats = python::Stats;
 
   // Starts Python, if none runs, and the workers. 0, or an Errc: already_initialized (and what runs
-  // is unharmed), import_failed of a preload, ... After a failure nothing is left behind but
-  // Python.
+  // is unharmed), import_failed of a preload, unsupported of what the Config cannot have, ... After
+  // a failure nothing is left behind but Python.
   static int initialize(const Config& config);
   // The same, with words.
   [[nodiscard]] static Result<void> start(const Config& config);
@@ -126,7 +126,8 @@ class PythonExecutor {
     submit_task(std::move(task), options);
     return outcome;
   }
-  // Calls a Python callable. A Ref of nothing: no arguments.
+  // Calls a Python callable, with a tuple and a dict; of nothing: without. Errors, besides those of
+  // the call: not_callable; conversion, `args` is no tuple or `kwargs` no dict.
   static future<PyObject*> submit(Ref callable, Ref args = {}, Ref kwargs = {},
                                   const SubmitOptions& options = {});
 

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "executors/python/calls/call_depth.h"
+#include "executors/python/config_check.h"
 #include "executors/python/contexts/context_state.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
@@ -122,6 +123,7 @@ void Runtime::end_with_host() noexcept {
 }
 
 Result<void> Runtime::start(const PythonExecutor::Config& config, Begin begin) {
+  if (auto sound = check_config(config); !sound.ok()) return sound;
   Phase none = Phase::none;
   if (!phase_.compare_exchange_strong(none, Phase::starting)) {
     return Error{.code = Errc::already_initialized,

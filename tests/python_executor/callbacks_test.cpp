@@ -110,6 +110,8 @@ TEST_CASE("A12: a function may take all arguments as they come, by place and by 
                  "[[1, 'two', [3]], {'four': 4, 'five': None}]") == Value(true));
   CHECK(value_of("import unirun\nit = unirun.call('all', name=1) == [[], {'name': 1}]") ==
         Value(true));
+  CHECK(value_of("import unirun\nit = unirun.call('all', **{'a\\0b': 1, 'a': 2}) == "
+                 "[[], {'a\\0b': 1, 'a': 2}]") == Value(true));
 }
 
 TEST_CASE("A12: what is wrong with a call is said, and which argument it is") {

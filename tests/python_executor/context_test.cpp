@@ -65,6 +65,18 @@ def add():
 
 }  // namespace
 
+TEST_CASE("A07: a name with a NUL in it or that is no text is refused, and not cut short") {
+  const Running running;
+  const auto refused = PythonExecutor::bind({.name = std::string("cart\0x", 6)});
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().code == Errc::unsupported);
+  CHECK_MESSAGE(refused.error().message.starts_with("bind: the name: \"cart\\x00x\" has a NUL"),
+                refused.error().message);
+  const auto no_text = PythonExecutor::bind({.name = "\xff"});
+  REQUIRE_FALSE(no_text.ok());
+  CHECK(no_text.error().message == "bind: the name: \"\\xff\" is not UTF-8");
+}
+
 TEST_CASE("A07: a thousand bound counters interleave over four workers and end exact") {
   const Running running({.num_workers = 4});
   constexpr std::size_t contexts = 1000;

@@ -154,6 +154,61 @@ TEST_CASE("A01: a start that fails says why and leaves nothing behind") {
   CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
 }
 
+TEST_CASE("A01: what a Config cannot have is refused by its name before anything starts") {
+  struct Case {
+    PythonExecutor::Config config;
+    Errc code;
+    std::string named;
+    std::string right;
+  };
+  const std::string cut = std::string("json") + '\0' + "x";
+  const std::vector<Case> cases{
+      {{.stack_bytes = 0}, Errc::unsupported, "Config::stack_bytes: 0", "4194304"},
+      {{.stack_bytes = 4096}, Errc::unsupported, "Config::stack_bytes: 4096", "4194304"},
+      {{.stack_bytes = 1 << 20}, Errc::unsupported, "Config::stack_bytes: 1048576", "4 MiB"},
+      {{.switch_interval = 0us}, Errc::unsupported, "Config::switch_interval: 0 us", "1 us"},
+      {{.switch_interval = -5ms}, Errc::unsupported, "Config::switch_interval: -5000 us", "1 us"},
+      {{.switch_interval = std::chrono::microseconds::max()},
+       Errc::unsupported,
+       "Config::switch_interval: 9223372036854775807 us",
+       "an hour"},
+      {{.sys_path = {"/tmp", cut}}, Errc::unsupported, "Config::sys_path[1]", "json\\x00x"},
+      {{.preload = {cut}}, Errc::import_failed, "Config::preload[0]", "json\\x00x"},
+      {{.worker_program = cut}, Errc::unsupported, "Config::worker_program", "json\\x00x"},
+  };
+  const std::size_t before = threads_of_this_process();
+  for (Case one : cases) {
+    one.config.num_workers = 1;
+    const auto refused = PythonExecutor::start(one.config);
+    REQUIRE_FALSE(refused.ok());
+    CHECK(refused.error().code == one.code);
+    const std::string& message = refused.error().message;
+    CHECK_MESSAGE(message.find(one.named) != std::string::npos, message);
+    CHECK_MESSAGE(message.find(one.right) != std::string::npos, message);
+    CHECK_FALSE(PythonExecutor::is_initialized());
+  }
+  CHECK(threads_of_this_process() == before);
+  CHECK(PythonExecutor::initialize({.stack_bytes = 1}) == static_cast<int>(Errc::unsupported));
+  const Running running({.num_workers = 1, .stack_bytes = 4 << 20, .switch_interval = 1us});
+  CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
+}
+
+TEST_CASE("A01: on the least stack that there may be, runaway recursion is a RecursionError") {
+  const Running running({.num_workers = 1, .stack_bytes = 4 << 20});
+  for (const char* const code :
+       {"f = lambda x: sorted([x], key=f)\nf(0)", "import json\njson.loads('[' * 100_000)",
+        "x = []\nfor _ in range(100_000): x = [x]\nrepr(x)",
+        "class C: pass\nC.__call__ = C()\nC()()"}) {
+    const auto ended = PythonExecutor::submit([code] {
+                         const Reference names = Reference::steal(PyDict_New());
+                         PyDict_SetItemString(names.get(), "__builtins__", PyEval_GetBuiltins());
+                         return PyRun_String(code, Py_file_input, names.get(), names.get());
+                       }).get();
+    REQUIRE_FALSE(ended.ok());
+    CHECK(ended.error().type == "builtins.RecursionError");
+  }
+}
+
 TEST_CASE("A01: a worker cannot shut down what it is part of") {
   const Running running;
   CHECK(*PythonExecutor::submit([] { return PythonExecutor::shutdown(); }).get() ==
@@ -481,6 +536,77 @@ TEST_CASE("A04: a callable is called with its arguments, and no reference to it 
   }
   const GILGuard guard;
   CHECK(Py_REFCNT(callable.get()) == before);
+}
+
+TEST_CASE("A04: a callable that is none, or arguments of the wrong kind, are errors that say so") {
+  const Running running;
+  const auto value_of = [](const char* expression) {
+    const GILGuard guard;
+    return Ref::steal(evaluate(expression));
+  };
+  const Ref length = value_of("len");
+  struct Case {
+    Ref callable, args, kwargs;
+    Errc code;
+    std::string message;
+  };
+  const std::vector<Case> cases{
+      {{}, {}, {}, Errc::not_callable, "submit: the callable is a Ref of nothing: it has to be"},
+      {value_of("7"), {}, {}, Errc::not_callable, "submit: the callable is a int: it has to be"},
+      {length, value_of("[[1]]"), {}, Errc::conversion, "submit: args is a list: it has to be a "},
+      {length, value_of("7"), {}, Errc::conversion, "submit: args is a int: it has to be a tuple"},
+      {length, value_of("None"), {}, Errc::conversion, "submit: args is a NoneType: it has to be"},
+      {length, value_of("{}"), {}, Errc::conversion, "submit: args is a dict: it has to be a "},
+      {length, {}, value_of("()"), Errc::conversion, "submit: kwargs is a tuple: it has to be a"},
+      {length, {}, value_of("'a'"), Errc::conversion, "submit: kwargs is a str: it has to be a "},
+      {length, {}, value_of("None"), Errc::conversion, "submit: kwargs is a NoneType: it has to"},
+  };
+  for (const Case& one : cases) {
+    auto outcome = PythonExecutor::submit(one.callable, one.args, one.kwargs);
+    const auto refused = outcome.get();
+    REQUIRE_FALSE(refused.ok());
+    CHECK(refused.error().code == one.code);
+    CHECK_MESSAGE(refused.error().message.starts_with(one.message), refused.error().message);
+  }
+  auto length_of_one =
+      PythonExecutor::submit(length, value_of("([1],)"), value_of("{}")).then([](PyObject* value) {
+        return PyLong_AsLong(value);
+      });
+  CHECK(*length_of_one.get() == 1);
+}
+
+TEST_CASE("A04: of a future that is a temporary, and of co_await, a Python object comes as a Ref") {
+  const Running running;
+  const auto list = [] { return PyList_New(0); };
+  auto kept = PythonExecutor::submit(list);
+  const Result<PyObject*> borrowed = kept.get();
+  const Result<Ref> owned = PythonExecutor::submit(list).get();
+  REQUIRE(borrowed.ok());
+  REQUIRE(owned.ok());
+  {
+    const GILGuard guard;
+    CHECK(Py_REFCNT(*borrowed) == 1);  // The future's.
+    REQUIRE(owned->get() != nullptr);
+    CHECK(Py_REFCNT(owned->get()) == 1);
+    CHECK(PyList_Append(owned->get(), *borrowed) == 0);
+  }
+  const Result<Ref> moved = std::move(kept).get();
+  REQUIRE(moved.ok());
+  CHECK(moved->pointer() == *borrowed);
+  const SystemClock clock;
+  EventLoop loop(clock);
+  const auto awaited = [](auto function) -> Task<Result<Ref>> {
+    co_return co_await PythonExecutor::submit(function);
+  };
+  const Result<Ref> there = run_task(loop, awaited(list));
+  REQUIRE(there.ok());
+  {
+    const GILGuard guard;
+    CHECK(PyList_CheckExact(there->get()));
+    CHECK(Py_REFCNT(there->get()) == 1);
+  }
+  CHECK(run_task(loop, awaited([] { return execute("raise ValueError('no')"); })).error().message ==
+        "no");
 }
 
 TEST_CASE("A04: a continuation of a Python object runs on a worker with the GIL, and chains on") {

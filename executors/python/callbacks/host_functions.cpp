@@ -44,9 +44,10 @@ std::optional<std::vector<std::string>> texts_of(PyObject* sequence) {
   const Reference items = Reference::steal(PySequence_Tuple(sequence));
   if (!items) return std::nullopt;
   for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(items.get()); ++at) {
-    const char* const text = PyUnicode_AsUTF8(PyTuple_GET_ITEM(items.get(), at));
+    Py_ssize_t size = 0;
+    const char* const text = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(items.get(), at), &size);
     if (text == nullptr) return std::nullopt;
-    texts.emplace_back(text);
+    texts.emplace_back(text, static_cast<std::size_t>(size));
   }
   return texts;
 }

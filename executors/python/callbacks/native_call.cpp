@@ -38,8 +38,10 @@ bool append_value(Array& into, PyObject* object, const std::string& name) {
 }
 
 bool add_named(Kwargs& into, PyObject* key, PyObject* object, const std::string& name) {
-  const char* const text = PyUnicode_AsUTF8(key);
-  if (text == nullptr) return false;
+  Py_ssize_t size = 0;
+  const char* const begin = PyUnicode_AsUTF8AndSize(key, &size);
+  if (begin == nullptr) return false;
+  const std::string text(begin, static_cast<std::size_t>(size));
   Result<Value> value = to_value(object, exchange_options());
   if (value.ok()) return into.append(text, *std::move(value)), true;
   Error error = value.error();

@@ -114,10 +114,10 @@ bool prepend_paths(const std::vector<std::string>& paths) {
 }
 
 // What may differ from one executor to the next.
-void apply(const InterpreterOptions& options) {
-  if (!prepend_paths(options.sys_path) ||
-      !Interpreter::set_switch_interval(options.switch_interval))
-    PyErr_Clear();
+Result<void> apply(const InterpreterOptions& options) {
+  if (prepend_paths(options.sys_path) && Interpreter::set_switch_interval(options.switch_interval))
+    return {};
+  return error_of_exception();
 }
 
 Error has_been_finalized() {
@@ -185,8 +185,7 @@ Result<void> Interpreter::start(const InterpreterOptions& options) {
   }
   if (started != nullptr) {
     const GILGuard guard;
-    apply(options);
-    return {};
+    return apply(options);
   }
   if (Py_IsInitialized() != 0) {
     return Error{.code = Errc::already_initialized,
@@ -197,11 +196,11 @@ Result<void> Interpreter::start(const InterpreterOptions& options) {
   Configuration configuration(options);
   if (const PyStatus status = configuration.initialize(); PyStatus_Exception(status) != 0)
     return error_of(status);
-  apply(options);
-  auto installed = install_native_module();
+  auto ready = apply(options);
+  if (ready.ok()) ready = install_native_module();
   Gate::open();
   started = new Started{PyEval_SaveThread(), ::pthread_self()};
-  return installed;
+  return ready;
 }
 
 bool Interpreter::is_gil_enabled() {
