@@ -526,6 +526,7 @@ void Runtime::end_queued(TaskState& task, Ending ending) {
   if (task.is_admitted) admission_.leave();
   if (!task.was_queued()) return;
   (ending == Ending::timed_out ? timed_out_in_queue_ : cancelled_in_queue_).fetch_add(1);
+  pool_.crew().note_ended();
   if (phase_.load() == Phase::stopping) idle_.ring();
 }
 

@@ -749,6 +749,34 @@ TEST_CASE("A05: what has not begun by its deadline never runs") {
   CHECK(PythonExecutor::get_stats().timed_out == 2);
 }
 
+TEST_CASE("A05: what was ended in the queue is gone, however long the workers are busy") {
+  const Running running({.num_workers = 1, .queue_size = 10});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  const auto held = std::make_shared<int>(7);
+  const auto task = [held] { return *held; };
+  const auto waiting = PythonExecutor::submit(task);
+  for (int turn = 0; turn < 20'000; ++turn) {
+    auto cancelled = PythonExecutor::submit(task);
+    REQUIRE(cancelled.cancel());
+  }
+  CHECK(held.use_count() < 3000);
+  std::vector<future<int>> late;
+  for (int turn = 0; turn < 20'000; ++turn) {
+    late.push_back(PythonExecutor::submit(task, {.timeout = 1ns}));
+    if (turn % 5 == 4) {
+      for (auto& outcome : late) REQUIRE(code_of(outcome) == Errc::timeout);
+      late.clear();
+    }
+  }
+  CHECK(held.use_count() < 3000);
+  gate.let_go();
+  CHECK(first.get().ok());
+  auto last = PythonExecutor::submit(task);
+  CHECK(*last.get() == 7);
+}
+
 TEST_CASE("A05: a deadline beyond the end of time is none") {
   const Running running;
   auto outcome =

@@ -59,6 +59,8 @@ class Crew {
   void gather() { queue_.open(); }
   [[nodiscard]] Shared<TaskState> take_left() { return queue_.pop(); }
   [[nodiscard]] Shared<TaskState> take_oldest() { return queue_.pop_oldest(); }
+  // As the queue has it.
+  void note_ended() { queue_.note_ended(); }
 
   // In a child of fork(): nobody sleeps here.
   void forget();

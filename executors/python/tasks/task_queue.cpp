@@ -1,5 +1,7 @@
 #include "executors/python/tasks/task_queue.h"
 
+#include <algorithm>
+
 namespace unirun::python {
 namespace {
 
@@ -111,6 +113,33 @@ Shared<TaskState> PythonTaskQueue::pop_oldest() {
     return Shared<TaskState>(lists_[at].pop());
   }
   return {};
+}
+
+void PythonTaskQueue::note_ended() {
+  const std::size_t ended = ended_.fetch_add(1, std::memory_order_relaxed) + 1;
+  if (ended > most_ended_.load(std::memory_order_relaxed)) drop_ended();
+}
+
+void PythonTaskQueue::drop_ended() {
+  std::vector<Shared<TaskState>> dropped;  // After the lock.
+  const std::lock_guard lock(mutex_);
+  ended_.store(0, std::memory_order_relaxed);
+  sort_in();
+  for (List& list : lists_) {
+    List kept;
+    while (TaskState* const task = list.pop()) {
+      if (task->is_claimed()) {
+        dropped.emplace_back(task);
+      } else {
+        kept.append(task);
+      }
+    }
+    list = kept;
+  }
+  count_sorted(-static_cast<std::ptrdiff_t>(dropped.size()));
+  // Each look pays for itself: it comes after as many endings as there are tasks to look at.
+  most_ended_.store(std::max(few_ended, sorted_.load(std::memory_order_relaxed)),
+                    std::memory_order_relaxed);
 }
 
 bool PythonTaskQueue::is_empty() {

@@ -46,6 +46,10 @@ class PythonTaskQueue {
   // The one that has waited longest among the least urgent.
   [[nodiscard]] Shared<TaskState> pop_oldest();
 
+  // One was ended that may stand here. Where that was so with many, they are dropped: however long
+  // workers are busy, what does not run any more takes no more room than what will.
+  void note_ended();
+
   [[nodiscard]] bool is_empty();
   // The same at a glance: what was pushed a moment ago may not be seen.
   [[nodiscard]] bool seems_empty() const { return is_sorted_empty() && !has_come(); }
@@ -69,7 +73,10 @@ class PythonTaskQueue {
     TaskState* last_ = nullptr;
   };
 
+  static constexpr std::size_t few_ended = 1024;
+
   void clear();
+  void drop_ended();
   [[nodiscard]] bool has_come() const;
   [[nodiscard]] bool is_time_to_sort() const;
   void sort_in();
@@ -81,6 +88,8 @@ class PythonTaskQueue {
 
   alignas(64) std::atomic<TaskState*> newest_{nullptr};  // Not sorted in yet, the newest first.
   alignas(64) std::atomic<bool> urgent_{false};          // One of the most urgent is among those.
+  std::atomic<std::size_t> ended_{0};                    // Since they were last dropped.
+  std::atomic<std::size_t> most_ended_{few_ended};       // So many are not worth a look.
   alignas(64) std::mutex mutex_;        // Guards the rest. Nobody asks for the GIL within.
   std::uint32_t taken_ = 0;             // Since the last sorting.
   std::atomic<std::size_t> sorted_{0};  // So many stand in the next; others only look.

@@ -100,6 +100,8 @@ class TaskState {
   // ---- For whoever waits ----
 
   [[nodiscard]] bool has_started() const { return has(started); }
+  // Its outcome is somebody's already: where it has not begun it never will.
+  [[nodiscard]] bool is_claimed() const { return has(claimed); }
   // Who claimed it. REQUIRES: claimed.
   [[nodiscard]] Ending ending() const {
     return static_cast<Ending>(word_.load(std::memory_order_acquire) >> ending_shift);
