@@ -338,8 +338,8 @@ std::optional<Error> Runtime::refuse_to_block() const {
                                       admission_.limit())};
 }
 
-// False: the task has been rejected.
-bool Runtime::admit(TaskState& task, const SubmitOptions& options) {
+// False: the task has been rejected, or its time is up.
+bool Runtime::admit(TaskState& task, const SubmitOptions& options, Instant deadline) {
   if (admission_.try_enter()) return true;
   if (config_.overflow == Overflow::block) {
     if (auto refused = refuse_to_block()) {
@@ -347,8 +347,11 @@ bool Runtime::admit(TaskState& task, const SubmitOptions& options) {
       return false;
     }
     const GILRelease released;
-    if (admission_.enter(options.timeout ? deadline_after(*options.timeout) : Instant::max()))
-      return true;
+    if (admission_.enter(deadline)) return true;
+    if (is_running() && SystemClock().now() >= deadline) {
+      time_out(task, *options.timeout);
+      return false;
+    }
   }
   while (config_.overflow == Overflow::drop_oldest && drop_oldest()) {
     if (admission_.try_enter()) return true;
@@ -365,8 +368,7 @@ bool Runtime::admit(TaskState& task, const SubmitOptions& options) {
 }
 
 // False: the task has been rejected.
-bool Runtime::start_timer(const Shared<TaskState>& task, Duration timeout) {
-  const Instant deadline = deadline_after(timeout);
+bool Runtime::start_timer(const Shared<TaskState>& task, Duration timeout, Instant deadline) {
   if (deadline == Instant::max()) return true;
   auto timer = deadlines_.start(deadline, [this, task, timeout] { time_out(*task, timeout); });
   if (timer.ok()) {
@@ -401,17 +403,21 @@ bool Runtime::push(Shared<TaskState>& task, ContextId id) {
   return false;
 }
 
+std::string Runtime::name_of_context(ContextId id) {
+  const auto context = contexts_.find(id);
+  if (context != nullptr) return context->name();
+  return fmt::format("{}", static_cast<std::uint64_t>(id));
+}
+
 // Of what a context does not take.
 Error Runtime::refusal(ContextId id) {
   if (!is_running()) return Interpreter::no_executor();
   const auto context = contexts_.find(id);
   if (context != nullptr && context->is_lost()) return context->loss();
-  const std::string name =
-      context != nullptr ? context->name() : fmt::format("{}", static_cast<std::uint64_t>(id));
   return {.code = Errc::unsupported,
           .message = fmt::format("context {} is closed, or its executor was shut down: bind() "
                                  "gives another",
-                                 name)};
+                                 name_of_context(id))};
 }
 
 // Counts it as submitted, before anything of it is counted as ended.
@@ -436,10 +442,11 @@ void Runtime::submit(Shared<TaskState> task, const SubmitOptions& options) {
   task->enter_queue_unseen();
   if (options.timeout && *options.timeout <= Duration::zero())
     return time_out(*task, *options.timeout);
-  if (!admit(*task, options)) return;
+  const Instant deadline = options.timeout ? deadline_after(*options.timeout) : Instant::max();
+  if (!admit(*task, options, deadline)) return;
   task->is_admitted = true;
   take_time(*task);
-  if (options.timeout && !start_timer(task, *options.timeout)) return;
+  if (options.timeout && !start_timer(task, *options.timeout, deadline)) return;
   static_cast<void>(push(task, options.context));
 }
 
@@ -531,15 +538,17 @@ void Runtime::end_queued(TaskState& task, Ending ending) {
 }
 
 void Runtime::time_out(TaskState& task, Duration timeout) {
-  const auto milliseconds = std::chrono::duration<double, std::milli>(timeout).count();
-  Error error{.code = Errc::timeout};
+  const auto error = [&](Progress progress) {
+    const std::string name = task.name();
+    const auto number = static_cast<std::uint64_t>(task.id);
+    return timed_out(fmt::format("{}{}task {}", name, name.empty() ? "" : ", ", number), timeout,
+                     timeout <= Duration::zero() ? Progress::refused : progress);
+  };
   if (task.claim_before_start(Ending::timed_out)) {
-    error.message = fmt::format("not begun within {} ms of its submission", milliseconds);
     end_queued(task, Ending::timed_out);
-    task.fail(std::move(error));
+    task.fail(error(task.is_admitted ? Progress::queued : Progress::at_door));
   } else if (task.claim(Ending::timed_out)) {
-    error.message = fmt::format("still running {} ms after its submission", milliseconds);
-    task.fail(std::move(error));
+    task.fail(error(Progress::running));
     task.add_owner();
     end_running(Shared<TaskState>(&task));
   }

@@ -71,6 +71,8 @@ class Runtime final : private WorkerObserver {
   void cancel_call(TimerId call) { deadlines_.cancel(call); }
   // One that nothing has run for yet.
   [[nodiscard]] Result<std::shared_ptr<ContextState>> add_context(BindOptions options);
+  // That of its bind(), or, where it is gone, its number.
+  [[nodiscard]] std::string name_of_context(ContextId id);
   // False: nothing of it runs now.
   [[nodiscard]] bool interrupt(const ContextState& context);
   // False: its outcome stands already.
@@ -99,9 +101,9 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] TaskId next_id(std::uint64_t count = 1);
   void take_time(TaskState& task);
   [[nodiscard]] std::optional<Error> refuse_to_block() const;
-  [[nodiscard]] bool admit(TaskState& task, const SubmitOptions& options);
+  [[nodiscard]] bool admit(TaskState& task, const SubmitOptions& options, Instant deadline);
   [[nodiscard]] bool drop_oldest();
-  [[nodiscard]] bool start_timer(const Shared<TaskState>& task, Duration timeout);
+  [[nodiscard]] bool start_timer(const Shared<TaskState>& task, Duration timeout, Instant deadline);
   // False: nobody takes it any more, and it has been rejected.
   [[nodiscard]] bool push(Shared<TaskState>& task, ContextId context = ContextId::none);
   [[nodiscard]] Error refusal(ContextId context);

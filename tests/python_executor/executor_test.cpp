@@ -784,6 +784,126 @@ TEST_CASE("A05: a deadline beyond the end of time is none") {
   CHECK(*outcome.get() == 1);
 }
 
+namespace {
+
+const char* const endless = "while True: pass";
+
+std::string message_of(const Result<Value>& outcome) {
+  REQUIRE_FALSE(outcome.ok());
+  CHECK(outcome.error().code == Errc::timeout);
+  return outcome.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("A05: a timeout says what it ended, after how long, and whether that had begun") {
+  const Running running({.num_workers = 1});
+  const auto text = [](auto task) {
+    const auto error = task.get().error();
+    CHECK(error.code == Errc::timeout);
+    const std::string number = fmt::format("task {}: ", static_cast<std::uint64_t>(task.id()));
+    CHECK_MESSAGE(error.message.starts_with(number), error.message);
+    return error.message.substr(number.size());
+  };
+  CHECK(text(PythonExecutor::submit_timeout([] { return execute(endless); }, 500'000'000)) ==
+        "still running, when its timeout of 500ms was over");
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  CHECK(text(PythonExecutor::submit([] { return 1; }, {.timeout = 1500us})) ==
+        "still waiting in the queue, not begun, when its timeout of 1500us was over");
+  CHECK(text(PythonExecutor::submit_timeout([] { return 1; }, 0)) ==
+        "a timeout of 0s left it no time to begin");
+  CHECK(text(PythonExecutor::submit([] { return 1; }, {.timeout = -1s})) ==
+        "a timeout of 0s left it no time to begin");
+  gate.let_go();
+  CHECK(code_of(first) == Errc::ok);
+}
+
+TEST_CASE("A05: a timeout of a call names the call, and its context") {
+  const Running running({.num_workers = 2});
+  const std::string over = ": still running, when its timeout of 500ms was over";
+  const CallOptions half_a_second{.timeout = 500ms};
+  auto later =
+      PythonExecutor::async_call("builtins", "exec", {endless, Object{}}, {}, half_a_second);
+  const auto call =
+      PythonExecutor::call("builtins", "exec", {endless, Object{}}, {}, half_a_second);
+  CHECK(message_of(call).starts_with("call() of builtins.exec, task "));
+  CHECK(message_of(call).ends_with(over));
+  const auto outcome = later.get();
+  CHECK(message_of(outcome).starts_with("async_call() of builtins.exec, task "));
+  CHECK(message_of(outcome).ends_with(over));
+  auto context = PythonExecutor::bind({.name = "cart"});
+  REQUIRE(context.ok());
+  const auto done = context->exec(endless, half_a_second);
+  REQUIRE_FALSE(done.ok());
+  CHECK(done.error().message.starts_with("exec() in context 'cart', task "));
+  CHECK(done.error().message.ends_with(over));
+}
+
+TEST_CASE("A05: a timeout of many calls says of each whether it had begun") {
+  const Running running({.num_workers = 2, .num_subinterp_workers = 1});
+  const std::vector<CallSpec> calls(2, CallSpec{"builtins", "exec", {endless, Object{}}});
+  auto gather = PythonExecutor::gather(calls, {.timeout = 500ms, .limit = 1});
+  auto parallel =
+      PythonExecutor::parallel(calls, {.timeout = 500ms, .mode = ExecutionMode::multi_executor});
+  const auto gathered = gather.get();
+  REQUIRE(gathered.ok());
+  CHECK(message_of(gathered->at(0)) ==
+        "it was running: gather() had a timeout of 500ms, which was over");
+  CHECK(message_of(gathered->at(1)) ==
+        "it had not begun: gather() had a timeout of 500ms, which was over");
+  const auto beside = parallel.get();
+  REQUIRE(beside.ok());
+  CHECK(message_of(beside->at(0)) ==
+        "it was under way: parallel() had a timeout of 500ms, which was over");
+  CHECK(message_of(beside->at(1)) ==
+        "it had not begun: parallel() had a timeout of 500ms, which was over");
+}
+
+TEST_CASE("A05: a timeout of a stream names it, and how far it came") {
+  const Running running({.num_workers = 1});
+  const SystemClock clock;
+  EventLoop loop(clock);
+  const auto count = [](Duration timeout) -> Task<Result<void>> {
+    Stream stream = PythonExecutor::stream("itertools", "count", {}, {}, {.timeout = timeout});
+    co_return co_await stream.for_each([](const Value&) {});
+  };
+  const auto counted = run_task(loop, count(500ms));
+  REQUIRE_FALSE(counted.ok());
+  CHECK_MESSAGE(counted.error().message.starts_with("stream() of itertools.count: still running, "
+                                                    "when its timeout of 500ms was over; it had "),
+                counted.error().message);
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  CHECK(run_task(loop, count(10ms)).error().message ==
+        "stream() of itertools.count: still waiting in the queue, not begun, when its timeout of "
+        "10ms was over");
+  gate.let_go();
+}
+
+TEST_CASE("A05: who blocks for a place in the queue has one timeout for that and for all") {
+  const Running running({.num_workers = 1, .queue_size = 1, .overflow = Overflow::block});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  auto waiting = PythonExecutor::submit([] { return 1; });
+  const auto late = PythonExecutor::submit([] { return 2; }, {.timeout = 10ms}).get();
+  REQUIRE_FALSE(late.ok());
+  CHECK(late.error().code == Errc::timeout);
+  CHECK_MESSAGE(late.error().message.ends_with(": still waiting for a place in the queue, not "
+                                               "begun, when its timeout of 10ms was over"),
+                late.error().message);
+  CHECK(PythonExecutor::get_stats().timed_out == 1);
+  gate.let_go();
+  CHECK(*waiting.get() == 1);
+  CHECK(first.get().ok());
+  CHECK(PythonExecutor::shutdown() == 0);
+  const Stats stats = PythonExecutor::get_stats();
+  CHECK(stats.submitted == stats.tasks_executed + stats.timed_out);
+}
+
 TEST_CASE("A05: a worker that is stuck in C is given up, and another takes its place") {
   const Running running({.num_workers = 1});
   Gated gate;

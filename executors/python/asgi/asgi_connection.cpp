@@ -1,5 +1,7 @@
 #include "executors/python/asgi/asgi_connection.h"
 
+#include <fmt/format.h>
+
 #include "executors/python/asgi/asgi_line.h"
 #include "executors/python/calls/blocking_call.h"
 #include "executors/python/interpreter/gil_guard.h"
@@ -25,7 +27,11 @@ bool wait_here(Duration timeout, Wait wait) {
   return call->bell.wait(timeout, [&] { return call->has_come.load(); });
 }
 
-Error timed_out(const char* what) { return {.code = Errc::timeout, .message = what}; }
+Error nothing_within(Duration timeout, const char* what) {
+  return {
+      .code = Errc::timeout,
+      .message = fmt::format("within {} the application has {}", format_duration(timeout), what)};
+}
 
 }  // namespace
 
@@ -58,7 +64,7 @@ Result<void> AsgiConnection::send_blocking(AsgiEvent event, Duration timeout) {
     return line_->to_application().wait_for_room(std::move(go_on));
   });
   if (has_room) return {};
-  return timed_out("the application has not made room for more; what was sent is under way");
+  return nothing_within(timeout, "made no room for more; what was sent is under way");
 }
 
 std::optional<Result<AsgiEvent>> AsgiConnection::receive_blocking(Duration timeout) {
@@ -68,7 +74,7 @@ std::optional<Result<AsgiEvent>> AsgiConnection::receive_blocking(Duration timeo
   if (read_.empty()) {
     const bool is_there = wait_here(
         timeout, [this](auto wake) { return !line_->to_client().wait_for_items(std::move(wake)); });
-    if (!is_there) return Received(timed_out("the application has sent nothing so far"));
+    if (!is_there) return Received(nothing_within(timeout, "sent nothing"));
     read_ = line_->to_client().take();
   }
   if (read_.empty()) return std::nullopt;

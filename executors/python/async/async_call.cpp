@@ -1,5 +1,7 @@
 #include "executors/python/async/async_call.h"
 
+#include <fmt/format.h>
+
 #include "executors/python/async/coroutine_names.h"
 #include "executors/python/callbacks/caller_variables.h"
 #include "executors/python/calls/invocation.h"
@@ -59,6 +61,15 @@ Ref AsyncCall::context_of_caller() {
   return Ref::steal(PyContext_CopyCurrent());
 }
 
+std::string AsyncCall::name() const {
+  return fmt::format("async_call() of {}.{}", call_.module, call_.function);
+}
+
+void AsyncCall::drop_arguments() {
+  call_.args = {};
+  call_.kwargs = {};
+}
+
 void AsyncCall::cancel_with(const CancellationToken& token) {
   cancellation_ = token.on_cancel([this] { static_cast<void>(cancel_task(*this)); });
 }
@@ -108,7 +119,7 @@ Result<Reference> AsyncCall::make() noexcept {
   if (!function_.ok()) return function_.error();
   const Ref function = std::exchange(*function_, {});
   auto made = call_object(function.get(), call_.args, call_.kwargs);
-  call_ = {};
+  drop_arguments();
   return made;
 }
 
@@ -146,7 +157,7 @@ void AsyncCall::run() noexcept {
   const bool has_entered = own && PyContext_Enter(own.get()) == 0;
   const auto returned = call_object(function.get(), call_.args, call_.kwargs);
   if (has_entered) PyContext_Exit(own.get());
-  call_ = {};
+  drop_arguments();
   context_ = {};
   Result<Value> outcome = returned.ok() ? value_of(returned->get()) : returned.error();
   const Ending ending = outcome.ok() ? Ending::executed : Ending::failed;

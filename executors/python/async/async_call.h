@@ -27,6 +27,8 @@ class AsyncCall final : public Outcome<Value>, private CoroutineTask {
   // On a worker, where it is no coroutine function.
   void run() noexcept override;
 
+  [[nodiscard]] std::string name() const override;
+
   // ---- As a CoroutineTask ----
 
   // Of a name that was no coroutine function's so far.
@@ -39,8 +41,9 @@ class AsyncCall final : public Outcome<Value>, private CoroutineTask {
   [[nodiscard]] Reference context() noexcept override;
   void end(PyObject* value, CoroutineEnd how) noexcept override;
   void settle_as(Ending ending, Result<Value> outcome) noexcept;
+  void drop_arguments();
 
-  CallSpec call_;
+  CallSpec call_;                 // What it names stays: who ends it asks for its name().
   Result<Ref> function_ = Ref();  // Once it was looked up.
   bool is_plain_ = false;         // A loop has found so, and passed it on.
   Ref context_;

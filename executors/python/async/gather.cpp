@@ -17,8 +17,15 @@ constexpr Duration patience = std::chrono::seconds(5);
 
 Error timed_out(Duration timeout) {
   return {.code = Errc::timeout,
-          .message = fmt::format("gather() was to take {} ms at most",
-                                 std::chrono::duration<double, std::milli>(timeout).count())};
+          .message = fmt::format("gather() had a timeout of {}, which was over",
+                                 format_duration(std::max(timeout, Duration::zero())))};
+}
+
+// Of one call, why all were told to end.
+Error because(Error reason, bool has_begun) {
+  reason.message =
+      fmt::format("{}: {}", has_begun ? "it was running" : "it had not begun", reason.message);
+  return reason;
 }
 
 // Of a call that was told to end and did.
@@ -34,7 +41,7 @@ class Gather::Arrival final : public Continuation {
  public:
   Arrival(Shared<Gather> gather, std::size_t at, Outcome<Value>& call)
       : gather_(std::move(gather)), at_(at), call_(call) {}
-  void run() noexcept override { gather_->arrive(at_, call_.take_outcome()); }
+  void run() noexcept override { gather_->arrive(at_, call_.take_outcome(), call_.has_started()); }
 
  private:
   Shared<Gather> gather_;
@@ -98,7 +105,7 @@ void Gather::start_calls() {
 void Gather::start_call(std::size_t at) {
   CallSpec& spec = calls_[at];
   if (const auto named = FunctionCache::check(spec.module, spec.function); !named.ok())
-    return arrive(at, named.error());
+    return arrive(at, named.error(), false);
   auto* const call = new AsyncCall(std::move(spec), context_);
   const Shared<Outcome<Value>> shared(call);
   call->add_owner();
@@ -116,12 +123,12 @@ void Gather::start_call(std::size_t at) {
 
 // ---- Ending ----
 
-void Gather::arrive(std::size_t at, Result<Value> outcome) {
+void Gather::arrive(std::size_t at, Result<Value> outcome, bool has_begun) {
   std::optional<Error> failure;
   Shared<Outcome<Value>> dropped;
   {
     const std::lock_guard lock(mutex_);
-    if (reason_ && is_end_as_told(outcome)) outcome = *reason_;
+    if (reason_ && is_end_as_told(outcome)) outcome = because(*reason_, has_begun);
     if (!outcome.ok() && options_.fail_fast && !reason_) failure = outcome.error();
     outcomes_[at] = std::move(outcome);
     dropped = std::exchange(running_[at], {});
@@ -151,7 +158,7 @@ void Gather::end_all(const Error& reason) {
     const std::lock_guard lock(mutex_);
     if (reason_ || is_finished_) return;
     reason_ = reason;
-    for (; next_ < calls_.size(); ++next_, ++ended_) outcomes_[next_] = reason;
+    for (; next_ < calls_.size(); ++next_, ++ended_) outcomes_[next_] = because(reason, false);
     calls = under_way();
   }
   for (const Shared<TaskState>& call : calls) Runtime::get().ask_to_end(call.get());

@@ -38,7 +38,7 @@ class Gather final : public Outcome<std::vector<Result<Value>>> {
 
   void start_calls();
   void start_call(std::size_t at);
-  void arrive(std::size_t at, Result<Value> outcome);
+  void arrive(std::size_t at, Result<Value> outcome, bool has_begun);
   void end_all(const Error& reason);
   void give_up_waiting();
   void finish();

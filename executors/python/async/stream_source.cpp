@@ -43,6 +43,7 @@ class StreamTurn final : public Outcome<void> {
       : stream_(std::move(stream)), iterator_(std::move(iterator)) {}
 
   void run() noexcept override {
+    stream_->begin();
     if (iterator_ || open()) make_items();
     iterator_ = {};
     if (claim(Ending::executed)) settle({});
@@ -332,7 +333,8 @@ void StreamTurn::go_on_later() {
 void start_stream_source(std::shared_ptr<ValueStream> stream, CallSpec call) {
   if (const auto named = FunctionCache::check(call.module, call.function); !named.ok())
     return stream->end(named.error());
-  if (!stream->start_deadline()) return;
+  auto name = fmt::format("stream() of {}.{}", call.module, call.function);
+  if (!stream->start_deadline(std::move(name))) return;
   Runtime::get().enqueue(Shared<TaskState>(new StreamTurn(std::move(stream), std::move(call))));
 }
 

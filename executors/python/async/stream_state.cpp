@@ -8,32 +8,34 @@
 #include <algorithm>
 
 #include "executors/python/runtime.h"
+#include "executors/python/tasks/task_calls.h"
 
 namespace unirun::python {
-namespace {
-
-Error timed_out(Duration timeout) {
-  return {.code = Errc::timeout,
-          .message = fmt::format("the stream was to end within {} ms",
-                                 std::chrono::duration<double, std::milli>(timeout).count())};
-}
-
-}  // namespace
 
 StreamStateBase::StreamStateBase(const StreamOptions& options)
     : options_{.window = std::max<std::uint32_t>(options.window, 1),
                .batch = std::max<std::uint32_t>(options.batch, 1),
                .timeout = options.timeout} {}
 
-bool StreamStateBase::start_deadline() {
+Error StreamStateBase::timed_out(const std::string& call) {
+  const Duration timeout = *options_.timeout;
+  if (timeout <= Duration::zero()) return python::timed_out(call, timeout, Progress::refused);
+  if (!has_begun_.load()) return python::timed_out(call, timeout, Progress::queued);
+  Error error = python::timed_out(call, timeout, Progress::running);
+  const std::lock_guard lock(mutex_);
+  error.message += fmt::format("; it had given {} items", put_);
+  return error;
+}
+
+bool StreamStateBase::start_deadline(std::string call) {
   if (!options_.timeout) return true;
   if (*options_.timeout <= Duration::zero()) {
-    end(timed_out(*options_.timeout));
+    end(timed_out(call));
     return false;
   }
   const TimerId timer = Runtime::get().call_later(
-      *options_.timeout, [weak = weak_from_this(), timeout = *options_.timeout] {
-        if (const auto state = weak.lock()) state->cancel(timed_out(timeout));
+      *options_.timeout, [weak = weak_from_this(), call = std::move(call)] {
+        if (const auto state = weak.lock()) state->cancel(state->timed_out(call));
       });
   const std::lock_guard lock(mutex_);
   deadline_ = timer;

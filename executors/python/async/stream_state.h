@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "executors/python/async/stream.h"
@@ -37,10 +38,14 @@ class StreamStateBase : public std::enable_shared_from_this<StreamStateBase> {
   StreamStateBase(const StreamStateBase&) = delete;
   StreamStateBase& operator=(const StreamStateBase&) = delete;
 
-  // From now on its time runs. False: it is up already, and that is its end.
-  [[nodiscard]] bool start_deadline();
+  // From now on the time of `call`, as messages name it, runs. False: it is up already, and that is
+  // its end.
+  [[nodiscard]] bool start_deadline(std::string call);
 
   // ---- For the source ----
+
+  // What makes the items has begun to run.
+  void begin() { has_begun_.store(true, std::memory_order_relaxed); }
 
   // False: there is room, and nothing to wait for. Else `go_on` is called, once, when there is room
   // again or nobody reads any more; on any thread.
@@ -88,6 +93,7 @@ class StreamStateBase : public std::enable_shared_from_this<StreamStateBase> {
   const StreamOptions options_;
   std::atomic<std::size_t> unread_{0};
   std::atomic<bool> cancelled_{false};
+  std::atomic<bool> has_begun_{false};
   std::mutex mutex_;  // Guards the rest. Nothing of others is called under it.
   std::size_t put_ = 0;
   bool ended_ = false;
@@ -96,6 +102,7 @@ class StreamStateBase : public std::enable_shared_from_this<StreamStateBase> {
 
  private:
   [[nodiscard]] bool has_room() const { return unread_.load() < options_.window; }
+  [[nodiscard]] Error timed_out(const std::string& call);
 
   Shared<TaskState> source_;
   bool is_asked_ = false;  // The source is, or will be once it is known.

@@ -7,6 +7,7 @@
 
 #include "executors/python/contexts/context_state.h"
 #include "executors/python/interpreter/gil_guard.h"
+#include "executors/python/runtime.h"
 #include "executors/python/tasks/worker.h"
 
 namespace unirun::python {
@@ -51,6 +52,14 @@ bool is_for_this_worker(const CallOptions& options) {
   if (options.token.on_cancel([] {})) return false;
   const ContextState* const here = ContextState::current();
   return options.context == ContextId::none || (here != nullptr && here->id() == options.context);
+}
+
+Error named(const WaitLabel& call, ContextId context, Error error) {
+  std::string name = call.text();
+  if (context != ContextId::none)
+    name += fmt::format(" in context '{}'", Runtime::get().name_of_context(context));
+  error.message = fmt::format("{}, {}", name, error.message);
+  return error;
 }
 
 Result<void> run_on_this_worker(const CallOptions& options, const std::function<void()>& work) {

@@ -40,6 +40,9 @@ struct CallName {
   std::string_view function{};
 };
 
+// An error that says of which call it is.
+[[nodiscard]] Error named(const WaitLabel& call, ContextId context, Error error);
+
 template <class T, class Function>
 UNIRUN_APART Result<T> submit_and_wait(const CallName& name, Function& function,
                                        const CallOptions& options) {
@@ -52,7 +55,10 @@ UNIRUN_APART Result<T> submit_and_wait(const CallName& name, Function& function,
   const unirun::Registration cancellation =
       options.token.on_cancel([&outcome] { outcome.cancel(); });
   const WaitLabel label(name.what, name.module, name.function);
-  return outcome.get();
+  auto result = outcome.get();
+  if (!result.ok() && result.error().code == Errc::timeout)
+    return named(label, options.context, result.error());
+  return result;
 }
 
 template <class Function>

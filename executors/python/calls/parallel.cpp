@@ -3,8 +3,6 @@
 #include "executors/python/python.h"
 // Python.h first.
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -148,12 +146,7 @@ future<std::vector<Result<Value>>> Parallel::run(std::span<const CallSpec> calls
     const std::lock_guard lock(mutex_);
     runs_.push_back(run);
   }
-  const auto expire = [run, at = timeout.value_or(Duration::max())] {
-    const auto milliseconds = std::chrono::duration<double, std::milli>(at).count();
-    run->expire(
-        {.code = Errc::timeout,
-         .message = fmt::format("not ended {} ms after parallel() was called", milliseconds)});
-  };
+  const auto expire = [run, at = timeout.value_or(Duration::max())] { run->expire(at); };
   if (timeout && *timeout <= Duration::zero()) {
     expire();  // None of them begins.
   } else {

@@ -3,11 +3,24 @@
 #include "executors/python/python.h"
 // Python.h first.
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "executors/python/calls/function_cache.h"
 
 namespace unirun::python {
+namespace {
+
+Error timed_out(std::string_view where, Duration timeout) {
+  return {.code = Errc::timeout,
+          .message = fmt::format("{}: parallel() had a timeout of {}, which was over", where,
+                                 format_duration(std::max(timeout, Duration::zero())))};
+}
+
+}  // namespace
 
 ParallelRun::ParallelRun(CallRunner& runner, std::vector<CallSpec> calls, std::size_t width,
                          std::function<void(ParallelRun&)> on_end)
@@ -84,14 +97,18 @@ void ParallelRun::give_up() {
   }
 }
 
-void ParallelRun::expire(const Error& error) {
+void ParallelRun::expire(Duration timeout) {
   if (!claim(Ending::timed_out)) return;
+  const Error under_way = timed_out("it was under way", timeout);
+  const Error not_begun = timed_out("it had not begun", timeout);
   std::vector<Result<Value>> outcomes;
   {
     const std::lock_guard lock(mutex_);
     outcomes.reserve(outcomes_.size());
-    for (const auto& outcome : outcomes_)
-      outcomes.push_back(outcome ? *outcome : Result<Value>(error));
+    for (std::size_t at = 0; at < outcomes_.size(); ++at) {
+      const Error& error = at < begun_ ? under_way : not_begun;
+      outcomes.push_back(outcomes_[at] ? *outcomes_[at] : Result<Value>(error));
+    }
   }
   settle(std::move(outcomes));
   give_up();

@@ -23,8 +23,8 @@ class ParallelRun final : public Outcome<std::vector<Result<Value>>> {
 
   // REQUIRES: once.
   void begin() { go_on(); }
-  // What has not ended ends so, and the rest is kept: for a deadline.
-  void expire(const Error& error);
+  // Its time is up: what has not ended ends so, and the rest is kept.
+  void expire(Duration timeout);
 
   // As TaskState has it. It stands in no queue.
   void run() noexcept override {}

@@ -28,6 +28,15 @@ void enqueue_in(std::int64_t interpreter_id, Shared<TaskState> task) noexcept;
 // where that is what it waits for. Errors: unsupported, saying so.
 [[nodiscard]] Result<void> check_no_coroutine(std::string_view what);
 
+// Where `what` was when its time was up.
+enum class Progress : std::uint8_t {
+  refused,  // It had no time at all.
+  at_door,  // It waited for a place in the queue.
+  queued,
+  running,
+};
+[[nodiscard]] Error timed_out(std::string_view what, Duration timeout, Progress progress);
+
 // The end of a wait that begins now; Instant::max() where that is too far off.
 [[nodiscard]] Instant deadline_after(Duration timeout);
 

@@ -1,12 +1,29 @@
 #include "executors/python/python.h"
 // Python.h first.
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+
 #include "executors/python/interpreter/python_thread.h"
 #include "executors/python/tasks/or_hang.h"
 #include "executors/python/tasks/task_calls.h"
 #include "executors/python/values/exception_text.h"
 
 namespace unirun::python {
+
+Error timed_out(std::string_view what, Duration timeout, Progress progress) {
+  const char* where = "running";
+  if (progress == Progress::at_door) where = "waiting for a place in the queue, not begun";
+  if (progress == Progress::queued) where = "waiting in the queue, not begun";
+  const std::string after = format_duration(std::max(timeout, Duration::zero()));
+  return {.code = Errc::timeout,
+          .message = progress == Progress::refused
+                         ? fmt::format("{}: a timeout of {} left it no time to begin", what, after)
+                         : fmt::format("{}: still {}, when its timeout of {} was over", what, where,
+                                       after)};
+}
 
 Error error_of_null() {
   if (PythonThread::attached_state() != nullptr && PyErr_Occurred() != nullptr)

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "executors/python/error.h"
@@ -99,6 +100,8 @@ class TaskState {
 
   // ---- For whoever waits ----
 
+  // For messages: what it is besides a number; empty: nothing. It never changes.
+  [[nodiscard]] virtual std::string name() const { return {}; }
   [[nodiscard]] bool has_started() const { return has(started); }
   // Its outcome is somebody's already: where it has not begun it never will.
   [[nodiscard]] bool is_claimed() const { return has(claimed); }
