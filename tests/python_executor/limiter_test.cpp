@@ -2,6 +2,9 @@
 
 #include "executors/python/state/limiter.h"
 
+#include "executors/python/python.h"
+// Python.h first.
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -13,7 +16,10 @@
 #include <utility>
 #include <vector>
 
+#include "framework/clock.h"
 #include "framework/doorbell.h"
+#include "framework/event_loop.h"
+#include "tests/python_executor/async_scene.h"
 
 namespace unirun::python {
 namespace {
@@ -373,6 +379,51 @@ TEST_CASE("A19: one name is one limiter, and names that are gone are forgotten")
     const Limiter brief = limiter("brief " + std::to_string(i), {});
     CHECK(brief.try_acquire().ok());
   }
+}
+
+TEST_CASE("A19: who would wait on a loop's thread or inside a coroutine is told how to") {
+  const Limiter one = limiter("on a loop", {.max_concurrent = 1, .max_queue = 10});
+  Permit kept;
+  const auto acquire = PythonExecutor::register_function("acquire", [&]() -> Result<int> {
+    auto permit = one.acquire(30s);
+    if (!permit.ok()) return permit.error();
+    kept = *std::move(permit);
+    return 1;
+  });
+  const Scene running(R"(
+import asyncio, unirun
+async def acquire():
+    try: return unirun.call("acquire")
+    except Exception as error: return str(error)
+)");
+  const auto asked = [] { return PythonExecutor::async_call("scene", "acquire").get(); };
+  CHECK(*asked() == Value(1));  // It is free.
+  const auto refused = asked();
+  REQUIRE(refused.ok());
+  CHECK(has(refused->as_string(), "limiter 'on a loop': no permit is free"));
+  CHECK(has(refused->as_string(), "acquire_async()"));
+  const SystemClock clock;
+  EventLoop loop(clock);
+  std::optional<Errc> on_loop;
+  loop.post([&] {
+    on_loop = one.acquire(30s).error().code;
+    loop.stop();
+  });
+  loop.run();
+  CHECK(on_loop == Errc::unsupported);
+  CHECK(one.figures().waiting == 0);
+  kept.release();
+}
+
+TEST_CASE("A19: who waits with the GIL lets go of it, for whoever has the permit may need it") {
+  const Running running({.num_workers = 2});
+  const Limiter one = limiter("with the GIL", {.max_concurrent = 1, .max_queue = 10});
+  Permit held = one.try_acquire().value();
+  auto waiting = PythonExecutor::submit([&] { return one.acquire(3600s).ok(); });
+  until_waiting(one, 1);
+  auto giving = PythonExecutor::submit([&] { held.release(); });
+  REQUIRE(giving.wait_for(60s));
+  CHECK(*waiting.get());
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 #include "executors/python/state/limiter.h"
 
+#include "executors/python/python.h"
+// Python.h first.
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,7 +14,10 @@
 #include <utility>
 #include <vector>
 
+#include "executors/python/interpreter/gil_guard.h"
+#include "executors/python/tasks/task_calls.h"
 #include "framework/doorbell.h"
+#include "framework/event_loop.h"
 #include "framework/require.h"
 
 namespace unirun::python {
@@ -57,7 +63,10 @@ class LimiterCore : public std::enable_shared_from_this<LimiterCore> {
     Claim claim;
     {
       const std::lock_guard lock(mutex_);
-      if (!may_go_on() && is_queue_full()) return full();
+      if (!may_go_on()) {
+        if (is_queue_full()) return full();
+        if (const auto may = check_may_wait(); !may.ok()) return may.error();
+      }
       claim = add(owner, nullptr);
       if (may_go_on()) {
         enter(claim);
@@ -65,6 +74,7 @@ class LimiterCore : public std::enable_shared_from_this<LimiterCore> {
       }
       append(claim);
     }
+    const GILRelease released;  // Who has the permit may need it to give that back.
     const bool told = claim->bell.wait(timeout, [&] {
       const std::lock_guard lock(mutex_);
       return claim->stage != Stage::waiting;
@@ -165,6 +175,17 @@ class LimiterCore : public std::enable_shared_from_this<LimiterCore> {
   // Nobody waits while a place is free: let_in() sees to that.
   [[nodiscard]] bool may_go_on() const { return held_ < options_.max_concurrent; }
   [[nodiscard]] bool is_queue_full() const { return waiting_.size() >= options_.max_queue; }
+
+  // Where others wait for this thread, who has the permit may be among them.
+  [[nodiscard]] Result<void> check_may_wait() const {
+    const bool is_on_loop = EventLoop::current() != nullptr;
+    if (!is_on_loop && check_no_coroutine("acquire").ok()) return {};
+    return Error{.code = is_on_loop ? Errc::unsupported : Errc::loop_running,
+                 .message = fmt::format("limiter '{}': no permit is free, and acquire() would hold "
+                                        "up the {} on whose thread it is: use acquire_async() "
+                                        "there, or try_acquire()",
+                                        name_, is_on_loop ? "event loop" : "loop of coroutines")};
+  }
 
   Claim add(OwnerId owner, Limiter::Told told) {
     const auto claim = std::make_shared<LimiterClaim>(owner, std::move(told));

@@ -94,8 +94,10 @@ class Limiter {
   // Errors: overloaded (none is free, or others wait), with the name and the figures.
   [[nodiscard]] Result<Permit> try_acquire(OwnerId owner = 0) const;
 
-  // Waits its turn; for threads that may. Errors: overloaded, if as many wait as may; timeout;
-  // worker_lost, if the owner died meanwhile.
+  // Waits its turn; for threads that may: a GIL that is held is let go of meanwhile. Errors:
+  // overloaded, if as many wait as may; timeout; worker_lost, if the owner died meanwhile; and
+  // where none is free, at once, unsupported on an event loop's thread and loop_running inside a
+  // coroutine of Python's: who has the permit may wait for that thread.
   [[nodiscard]] Result<Permit> acquire(Duration timeout = Duration::max(), OwnerId owner = 0) const;
 
   // Does not wait. Errors, to `told`: overloaded; cancelled, by LimiterWait::cancel() or because
