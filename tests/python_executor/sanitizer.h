@@ -9,3 +9,9 @@ constexpr bool sanitizer_needs_descriptors = true;
 #else
 constexpr bool sanitizer_needs_descriptors = false;
 #endif
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool is_sanitized = true;
+#else
+constexpr bool is_sanitized = false;
+#endif
