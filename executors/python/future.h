@@ -189,9 +189,10 @@ class [[nodiscard]] future {
 
   // Waits and takes the outcome, once. A PyObject* is borrowed from this future and lives as long;
   // where this future is a temporary it would be gone at once, and a Ref owns it instead.
-  // Errors: the outcome's; loop_running, inside a coroutine, before it is ready: nothing is taken.
+  // Errors: the outcome's; loop_running, inside a coroutine, before it is ready: nothing is taken;
+  // not_initialized, in a child of fork(), of a task of its parent's.
   [[nodiscard]] Result<T> get() & {
-    if (!wait_until_settled(*state(), Instant::max())) return check_no_coroutine("get").error();
+    if (!wait_until_settled(*state(), Instant::max())) return why_not_waited("get");
     if constexpr (std::is_same_v<T, PyObject*>) {
       if (const Error* const error = state()->error()) return *error;
       return state()->value().pointer();
@@ -200,7 +201,7 @@ class [[nodiscard]] future {
     }
   }
   [[nodiscard]] Result<Kept> get() && {
-    if (!wait_until_settled(*state(), Instant::max())) return check_no_coroutine("get").error();
+    if (!wait_until_settled(*state(), Instant::max())) return why_not_waited("get");
     return state()->take_outcome();
   }
 
@@ -236,7 +237,7 @@ class [[nodiscard]] future {
   template <class Function>
   auto then_on(EventLoop& loop, Function function) {
     return follow_up(std::move(function), [&loop](Shared<TaskState> task) {
-      loop.post([task = std::move(task)] { run_here(task); });
+      loop.post([posted = std::make_shared<Posted>(std::move(task))] { posted->run(); });
     });
   }
 
@@ -311,6 +312,22 @@ class [[nodiscard]] future {
    private:
     Shared<TaskState> task_;
     Go go_;
+  };
+
+  // What a loop has still to run. One that ends before it does fails it.
+  class Posted {
+   public:
+    explicit Posted(Shared<TaskState> task) : task_(std::move(task)) {}
+    Posted(const Posted&) = delete;
+    Posted& operator=(const Posted&) = delete;
+    ~Posted() {
+      if (task_->claim_before_start(Ending::failed))
+        task_->fail({.code = Errc::loop_stopped, .message = "the loop ended before it ran this"});
+    }
+    void run() const { run_here(task_); }
+
+   private:
+    const Shared<TaskState> task_;
   };
 
   static void run_here(const Shared<TaskState>& task) {

@@ -14,6 +14,7 @@
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/config_check.h"
 #include "executors/python/contexts/context_state.h"
+#include "executors/python/interpreter/forks.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
 #include "executors/python/interpreter/interpreter.h"
@@ -23,6 +24,7 @@
 #include "executors/python/processes/self_test.h"
 #include "executors/python/processes/worker_process.h"
 #include "executors/python/tasks/task_calls.h"
+#include "executors/python/tasks/waiting.h"
 #include "executors/python/values/exception_text.h"
 #include "framework/clock.h"
 
@@ -35,8 +37,8 @@ constexpr bool is_free_threaded_build = true;
 constexpr bool is_free_threaded_build = false;
 #endif
 
-// So often what runs is interrupted again, at the end.
-constexpr Duration ask_again_after = std::chrono::milliseconds(50);
+// So often the end looks for what runs.
+constexpr Duration look_again_after = std::chrono::milliseconds(50);
 
 // While all workers are busy one task in so many is timed, and stands for all of them.
 constexpr std::uint64_t timed_of = 16;
@@ -77,13 +79,18 @@ Runtime& Runtime::get() {
   return *runtime;
 }
 
-Runtime::Runtime() { ::pthread_atfork(nullptr, nullptr, forget_in_child); }
+Runtime::Runtime() {
+  Forks::watch();
+  ::pthread_atfork(nullptr, nullptr, forget_in_child);
+}
 
 // What other threads held there, or were, is left alone.
 void Runtime::forget_in_child() {
   Gate::forget();
   TaskMemory::forget();
-  Graveyard::call(nullptr);
+  Graveyard::forget();
+  FunctionTable::get().forget();
+  forget_waits();
   Runtime& runtime = get();
   runtime.phase_ = Phase::none;
   runtime.pool_.forget();
@@ -92,6 +99,7 @@ void Runtime::forget_in_child() {
   runtime.contexts_.forget();
   new (&runtime.admission_) Admission;
   new (&runtime.deadlines_) Deadlines;
+  runtime.deadlines_.stop();
   runtime.interruptions_.forget();
 }
 
@@ -148,7 +156,7 @@ Result<void> Runtime::start(const PythonExecutor::Config& config, Begin begin) {
 
 Result<void> Runtime::start_workers() {
   ids_before_ = last_id_.load();
-  rejected_ = cancelled_in_queue_ = timed_out_in_queue_ = 0;
+  rejected_ = refused_ = cancelled_in_queue_ = timed_out_in_queue_ = 0;
   admission_.set_limit(config_.queue_size);
   admission_.open();
   deadlines_.open();
@@ -304,7 +312,16 @@ future<std::vector<Result<Value>>> Runtime::parallel(std::span<const CallSpec> c
 void Runtime::reject(TaskState& task, Error error) {
   if (!task.claim(Ending::failed)) return;
   rejected_.fetch_add(1);
+  if (phase_.load() == Phase::stopping) idle_.ring();
   task.fail(std::move(error));
+}
+
+// One that comes while there is no executor, or one that ends: submitted and rejected in one, so
+// that nobody takes it for one that is queued.
+void Runtime::refuse(TaskState& task) {
+  if (!task.claim(Ending::failed)) return;
+  refused_.fetch_add(1);
+  task.fail(Interpreter::no_executor());
 }
 
 bool Runtime::drop_oldest() {
@@ -392,8 +409,7 @@ bool Runtime::push(Shared<TaskState>& task, ContextId id) {
     if (pool_.crew().push(task.get())) return static_cast<void>(task.release()), true;
     error = Interpreter::no_executor();
   } else {
-    // The loops still take what workers pass on to them once it has begun to end.
-    const auto pushed = is_running() ? loops_.push(task.get()) : Interpreter::no_executor();
+    const auto pushed = loops_.push(task.get());
     if (pushed.ok()) return static_cast<void>(task.release()), true;
     error = pushed.error();
   }
@@ -437,6 +453,7 @@ void Runtime::take_time(TaskState& task) {
 }
 
 void Runtime::submit(Shared<TaskState> task, const SubmitOptions& options) {
+  if (!is_running()) return refuse(*task);
   task->id = next_id();
   task->priority = std::min<std::uint8_t>(options.priority, priorities - 1);
   task->enter_queue_unseen();
@@ -453,7 +470,8 @@ void Runtime::submit(Shared<TaskState> task, const SubmitOptions& options) {
 void Runtime::submit_batch(std::span<Shared<TaskState>> tasks, const SubmitOptions& options) {
   const bool is_plain = !options.timeout && options.context == ContextId::none;
   if (tasks.empty()) return;
-  if (!is_plain || !admission_.try_enter(static_cast<std::uint32_t>(tasks.size()))) {
+  if (!is_plain || !is_running() ||
+      !admission_.try_enter(static_cast<std::uint32_t>(tasks.size()))) {
     for (Shared<TaskState>& task : tasks) submit(std::move(task), options);
     return;
   }
@@ -555,21 +573,27 @@ void Runtime::time_out(TaskState& task, Duration timeout) {
 }
 
 bool Runtime::cancel(TaskState& task) {
-  const Error error{.code = Errc::cancelled, .message = "cancelled by its future, or by its token"};
+  return cancel(task,
+                {.code = Errc::cancelled, .message = "cancelled by its future, or by its token"});
+}
+
+bool Runtime::cancel(TaskState& task, Error reason) {
+  if (task.is_of_parent()) return false;
   if (task.claim_before_start(Ending::cancelled)) {
     deadlines_.cancel(task.timer);
     end_queued(task, Ending::cancelled);
-    task.fail(error);
+    task.fail(std::move(reason));
     return true;
   }
   if (!task.claim(Ending::cancelled)) return false;
-  task.fail(error);
+  task.fail(std::move(reason));
   task.add_owner();
   end_running(Shared<TaskState>(&task));
   return true;
 }
 
 void Runtime::ask_to_end(TaskState* asked) {
+  if (asked->is_of_parent()) return;
   asked->add_owner();
   const Shared<TaskState> task(asked);
   if (task->claim_before_start(Ending::cancelled)) {
@@ -602,12 +626,25 @@ bool Runtime::give_up(CoroutineLoop& loop, const TaskState& task) {
   return true;
 }
 
-// Its worker does not come back: what waits for it alone will not run.
+// Its worker does not come back: what waits for it alone will not run, nor will what waits beneath
+// the task go on.
 bool Runtime::give_up(const TaskState& task) {
   if (!is_running()) return true;
+  std::vector<Shared<TaskState>> beneath;
+  {
+    const GILGuard guard;
+    if (guard.attached()) beneath = pool_.all_running_with(task);
+  }
   const auto worker = pool_.give_up(task);
   if (worker == nullptr) return false;
   contexts_.lose(worker.get());
+  for (const Shared<TaskState>& waiting : beneath) {
+    if (!waiting->claim(Ending::failed)) continue;
+    deadlines_.cancel(waiting->timer);
+    waiting->fail({.code = Errc::worker_lost,
+                   .message = "what it waited for runs code that does not end, and its worker was "
+                              "given up with both"});
+  }
   for (const Shared<TaskState>& waiting : worker->waiting()) {
     if (waiting->bound_to != nullptr) end_waiting(*waiting, refusal(waiting->bound_to->id()));
   }
@@ -676,14 +713,45 @@ void Runtime::end_waiting(TaskState& task, Error error) {
   task.fail(std::move(error));
 }
 
-std::vector<Shared<TaskState>> Runtime::interrupt_what_runs() {
+// Asks what runs to end, or waits for it. Gives until when the workers have to end themselves.
+Instant Runtime::end_what_runs(const PythonExecutor::ShutdownOptions& options) {
+  if (!options.interrupt) {
+    static_cast<void>(wait_until_idle(Instant::max()));
+    return Instant::max();
+  }
+  const SystemClock clock;
+  const Instant last = deadline_after(options.grace);
+  loops_.cancel_all();
+  pool_.cancel_coroutines();
+  do {
+    interrupt_what_runs(false);
+    if (wait_until_idle(std::min(last, clock.now() + look_again_after))) return last;
+  } while (clock.now() < last);
+  // It has had the grace for its `finally`, or has swallowed what it was told.
+  interrupt_what_runs(true);
+  static_cast<void>(wait_until_idle(clock.now() + look_again_after));
+  return last;
+}
+
+void Runtime::interrupt_what_runs(bool again) {
   const GILGuard guard;
-  if (!guard.attached()) return {};
-  std::vector<Shared<TaskState>> tasks = pool_.interrupt_all();
-  loops_.interrupt_running();
+  if (!guard.attached()) return;
+  pool_.interrupt_all(again);
+  loops_.interrupt_running(again);
+}
+
+// Whoever runs it was given up.
+void Runtime::settle_what_goes_on() {
+  const GILGuard guard;
+  if (!guard.attached()) return;
+  std::vector<Shared<TaskState>> tasks = pool_.all_running();
   std::ranges::move(loops_.tasks(), std::back_inserter(tasks));
   std::ranges::move(pool_.coroutines(), std::back_inserter(tasks));
-  return tasks;
+  for (const Shared<TaskState>& task : tasks) {
+    if (!task->claim(Ending::failed)) continue;
+    task->fail({.code = Errc::stuck,
+                .message = "it went on after it was interrupted, and the executor was shut down"});
+  }
 }
 
 Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
@@ -694,33 +762,26 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
   Phase running = Phase::running;
   if (!phase_.compare_exchange_strong(running, Phase::stopping)) return Interpreter::no_executor();
   const GILRelease released;
-  pool_.crew().dismiss();
   admission_.close();
   const Instant drain_until = deadline_after(options.drain);
   parallel_.close(drain_until);
   const bool drained = wait_until_idle(drain_until);
+  // What follows what was accepted has run, too. From now on nobody takes anything.
+  pool_.crew().dismiss();
   loops_.refuse();
   end_what_waits();
   Instant last = Instant::max();
-  if (!drained && options.interrupt) last = deadline_after(options.grace);
-  std::vector<Shared<TaskState>> left_running;
-  if (!drained && options.interrupt) {
-    loops_.cancel_all();
-    pool_.cancel_coroutines();
-    left_running = interrupt_what_runs();
+  if (!drained) {
+    last = end_what_runs(options);
+  } else if (options.interrupt) {
+    last = deadline_after(options.grace);
+    if (last < Instant::max() - clearance) last += clearance;
   }
-  while (!drained && !wait_until_idle(std::min(last, SystemClock().now() + ask_again_after)) &&
-         SystemClock().now() < last) {
-    if (options.interrupt) left_running = interrupt_what_runs();
-  }
-  if (drained && options.interrupt) last = deadline_after(options.grace);
-  if (drained && last < Instant::max() - clearance) last += clearance;
   const std::size_t left = pool_.join(last) + loops_.join(deadline_after(options.grace));
   contexts_.lose(nullptr);
-  for (const Shared<TaskState>& task : left_running) {
-    if (!task->claim(Ending::failed)) continue;
-    task->fail({.code = Errc::stuck,
-                .message = "it went on after it was interrupted, and the executor was shut down"});
+  if (left > 0) {
+    end_what_waits();
+    settle_what_goes_on();
   }
   deadlines_.stop();
   interruptions_.stop();
@@ -749,8 +810,9 @@ Stats Runtime::statistics() {
   take_averages(stats);
   stats.cancelled += cancelled_in_queue_.load();
   stats.timed_out += timed_out_in_queue_.load();
-  stats.rejected = rejected_.load();
-  stats.submitted = last_id_.load() - ids_before_;
+  const std::uint64_t refused = refused_.load();
+  stats.rejected = rejected_.load() + refused;
+  stats.submitted = last_id_.load() - ids_before_ + refused;
   stats.tasks_queued = stats.submitted - stats.rejected - stats.tasks_executed -
                        stats.tasks_failed - stats.cancelled - stats.timed_out - stats.running;
   return stats;

@@ -77,6 +77,10 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] bool interrupt(const ContextState& context);
   // False: its outcome stands already.
   [[nodiscard]] bool cancel(TaskState& task);
+  // The same, with that for its outcome.
+  [[nodiscard]] bool cancel(TaskState& task, Error reason);
+  // Its deadline has come, `timeout` after its submission: it is not to begin, or to end.
+  void time_out(TaskState& task, Duration timeout);
   // Where who waits for an outcome meets the workers.
   [[nodiscard]] Rendezvous& rendezvous() { return pool_.crew().rendezvous(); }
 
@@ -108,7 +112,7 @@ class Runtime final : private WorkerObserver {
   [[nodiscard]] bool push(Shared<TaskState>& task, ContextId context = ContextId::none);
   [[nodiscard]] Error refusal(ContextId context);
   void reject(TaskState& task, Error error);
-  void time_out(TaskState& task, Duration timeout);
+  void refuse(TaskState& task);
   void end_queued(TaskState& task, Ending ending);
   void end_passed(TaskState& task);
   void end_running(Shared<TaskState> task);
@@ -117,7 +121,9 @@ class Runtime final : private WorkerObserver {
   void end_waiting(TaskState& task, Error error);
   [[nodiscard]] bool give_up(const TaskState& task);
   [[nodiscard]] bool give_up(CoroutineLoop& loop, const TaskState& task);
-  [[nodiscard]] std::vector<Shared<TaskState>> interrupt_what_runs();
+  [[nodiscard]] Instant end_what_runs(const PythonExecutor::ShutdownOptions& options);
+  void interrupt_what_runs(bool again);
+  void settle_what_goes_on();
 
   void on_taken(TaskState& task) noexcept override;
   void on_ended(TaskState& task) noexcept override;
@@ -143,6 +149,7 @@ class Runtime final : private WorkerObserver {
   std::uint64_t ids_before_ = 0;                       // Given before the last start.
   alignas(64) std::atomic<std::uint64_t> last_id_{0};  // Whoever submits writes here.
   alignas(64) std::atomic<std::uint64_t> rejected_{0};
+  std::atomic<std::uint64_t> refused_{0};  // Came while it did not run, and have no number.
   std::atomic<std::uint64_t> cancelled_in_queue_{0};
   std::atomic<std::uint64_t> timed_out_in_queue_{0};
 };

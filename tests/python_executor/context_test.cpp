@@ -384,6 +384,66 @@ TEST_CASE("A07: contexts call one another, also with one worker") {
   }
 }
 
+TEST_CASE("A07: contexts whose code closes the next in a ring all end, each waited for or not") {
+  for (const std::size_t size : {2U, 3U}) {
+    for (const bool share_worker : {true, false}) {
+      const Running running({.num_workers = share_worker ? 1U : static_cast<std::uint32_t>(size)});
+      for (int turn = 0; turn < 50; ++turn) {
+        std::vector<Context> ring;
+        for (std::size_t n = 0; n < size; ++n) ring.push_back(bound());
+        // All begin before the first closes; on one worker all are queued by then.
+        std::latch begun{static_cast<std::ptrdiff_t>(size)};
+        Gated gate;
+        future<void> first;
+        if (share_worker) {
+          first = PythonExecutor::submit(gate.task());
+          gate.wait_until_running();
+        }
+        std::vector<future<Errc>> closing;
+        for (std::size_t n = 0; n < size; ++n) {
+          closing.push_back(PythonExecutor::submit(
+              [&, n] {
+                if (!share_worker) {
+                  const GILRelease released;
+                  begun.arrive_and_wait();
+                }
+                return code_of(ring[(n + 1) % size].close());
+              },
+              {.context = ring[n].id()}));
+        }
+        gate.let_go();
+        for (auto& code : closing) {
+          REQUIRE(code.wait_for(patience));
+          CHECK(*code.get() == Errc::ok);
+        }
+        for (Context& context : ring) {
+          CHECK(context.close().ok());
+          CHECK(code_of(context.exec("pass")) == Errc::unsupported);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("A07: a context is closed by code that it has called in another, and ends after it") {
+  for (const std::uint32_t workers : {1U, 2U}) {
+    const Running running({.num_workers = workers});
+    Context one = bound();
+    Context other = bound();
+    const auto close_caller = PythonExecutor::register_function(
+        "close_caller", [&] { return std::string(to_string(code_of(one.close()))); });
+    auto outcome = PythonExecutor::submit(
+        [&] { return other.eval("__import__('unirun').call('close_caller')"); },
+        {.context = one.id()});
+    REQUIRE(outcome.wait_for(patience));
+    const auto result = outcome.get();
+    require_ok(result);
+    CHECK(*result == Value("ok"));
+    CHECK(one.close().ok());
+    CHECK(other.close().ok());
+  }
+}
+
 TEST_CASE("A07: a task that has let go of the GIL calls its own context") {
   const Running running({.num_workers = 1});
   Context context = bound({.preload = "x = 1"});

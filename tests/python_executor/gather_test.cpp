@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <latch>
 #include <thread>
 #include <vector>
 
@@ -42,6 +43,15 @@ async def wait_for_ever():
     finally:
         await asyncio.sleep(0)
         ended += 1
+async def swallow():
+    global begun
+    begun += 1
+    while True:
+        try: await asyncio.sleep(1000)
+        except asyncio.CancelledError: pass
+def stay():
+    import unirun
+    unirun.call("stay")
 async def nap():
     global begun, ended, most
     begun += 1
@@ -98,6 +108,29 @@ TEST_CASE("A09: a plain function is interrupted at the deadline, and has ended t
   REQUIRE_MESSAGE(outcomes.ok(), text_of(outcomes));
   for (const auto& one : *outcomes) CHECK(code_of(one) == Errc::timeout);
   CHECK(Scene::value_of("ended == begun") == Value(true));
+}
+
+TEST_CASE("A09: what goes on after it was told to end is stuck, and the rest comes without it") {
+  std::latch open{1};
+  const auto stay = PythonExecutor::register_function("stay", [&] { open.wait(); });
+  {
+    const Scene running(scene);
+    const std::vector<CallSpec> calls{to("swallow"), to("echo", {1}), to("stay"),
+                                      to("wait_for_ever")};
+    auto gathered = PythonExecutor::gather(calls, {.timeout = 50ms});
+    REQUIRE(gathered.wait_for(patience));
+    const auto outcomes = gathered.get();
+    REQUIRE_MESSAGE(outcomes.ok(), text_of(outcomes));
+    CHECK(code_of((*outcomes)[0]) == Errc::stuck);
+    CHECK(code_of((*outcomes)[1]) == Errc::ok);
+    CHECK(code_of((*outcomes)[2]) == Errc::stuck);
+    CHECK(code_of((*outcomes)[3]) == Errc::timeout);
+    CHECK(text_of((*outcomes)[0]).find("gather() had a timeout of") != std::string::npos);
+    // Its worker was given up, and another serves.
+    CHECK(Scene::value_of("begun") == Value(2));
+    CHECK(PythonExecutor::get_stats().stuck == 1);
+    open.count_down();
+  }
 }
 
 TEST_CASE("A09: with fail_fast the first error cancels the rest") {

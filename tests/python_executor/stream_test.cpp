@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <latch>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -68,6 +69,35 @@ async def wait_for_ever():
         await asyncio.Event().wait()
     finally:
         closed += 1
+def compute_for_ever():
+    global closed
+    try:
+        yield 1
+        while True: time.monotonic()
+    finally:
+        closed += 1
+def compute_at_once():
+    global closed
+    try:
+        while True: time.monotonic()
+    finally:
+        closed += 1
+async def async_compute_for_ever():
+    global closed
+    try:
+        yield 1
+        while True: time.monotonic()
+    finally:
+        closed += 1
+async def swallow():
+    yield 1
+    while True:
+        try: await asyncio.sleep(1000)
+        except asyncio.CancelledError: pass
+def stay():
+    import unirun
+    yield 1
+    unirun.call("stay")
 async def sibling():
     global turns
     while True:
@@ -236,6 +266,42 @@ TEST_CASE("A10: a generator that awaits is closed where it waits, and at the dea
   const Read read = reader.read("wait_for_ever", {}, {.timeout = 50ms});
   CHECK(read.end == Errc::timeout);
   CHECK(reader.read("count", {10}, {.timeout = 0s}).end == Errc::timeout);
+}
+
+TEST_CASE("A10: a step that does not end is interrupted at the deadline, and its finally runs") {
+  const Scene running(scene);
+  Reader reader;
+  int closed = 0;
+  for (const char* const function :
+       {"compute_for_ever", "compute_at_once", "async_compute_for_ever"}) {
+    CAPTURE(function);
+    const Read read = reader.read(function, {}, {.timeout = 50ms});
+    CHECK(read.end == Errc::timeout);
+    // On the only worker, or on the loop, which is free again.
+    wait_for("closed == " + std::to_string(++closed));
+    CHECK(*PythonExecutor::async_call("asyncio", "sleep", {0, 1}).get() == Value(1));
+  }
+  CHECK(PythonExecutor::get_stats().stuck == 0);
+}
+
+TEST_CASE("A10: one that is stuck in C loses its worker at the deadline") {
+  std::latch open{1};
+  const auto stay = PythonExecutor::register_function("stay", [&] { open.wait(); });
+  {
+    const Scene running(scene);
+    Reader reader;
+    CHECK(reader.read("stay", {}, {.timeout = 50ms}).end == Errc::timeout);
+    CHECK(Scene::value_of("1") == Value(1));  // By another.
+    CHECK(PythonExecutor::get_stats().stuck == 1);
+    open.count_down();
+  }
+}
+
+TEST_CASE("A10: one that swallows its cancellation ends for its reader, and is stuck at the end") {
+  const Scene running(scene);
+  Reader reader;
+  CHECK(reader.read("swallow", {}, {.timeout = 50ms}).end == Errc::timeout);
+  CHECK(code_of(PythonExecutor::shutdown({.drain = 0s, .grace = 50ms})) == Errc::stuck);
 }
 
 TEST_CASE("A10: an asynchronous generator lets other coroutines run, whether it awaits or not") {

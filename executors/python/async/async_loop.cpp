@@ -103,8 +103,9 @@ bool AsyncLoop::interrupt(const TaskState& task) {
   return running_.strike(task) == RunningTask::Strike::struck;
 }
 
-void AsyncLoop::interrupt_running() {
-  if (const TaskState* const task = running_.get()) interrupt(*task);
+void AsyncLoop::interrupt_running(bool again) {
+  const Shared<TaskState> task = running_.find_to_end(again);
+  if (task && running_.strike(*task) == RunningTask::Strike::not_now) task->looks_at_end = 1;
 }
 
 // ---- Its life ----

@@ -71,7 +71,8 @@ class AsyncLoop final : public CoroutineLoop {
   // ---- Thread: with the GIL ----
 
   bool interrupt(const TaskState& task) override;
-  void interrupt_running();
+  // As RunningTask::find_to_end() has it.
+  void interrupt_running(bool again);
 
  private:
   void live();

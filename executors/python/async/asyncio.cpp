@@ -4,6 +4,7 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "executors/python/interpreter/forks.h"
 #include "executors/python/interpreter/interruption.h"
 #include "executors/python/values/exception.h"
 #include "framework/clock.h"
@@ -234,6 +235,7 @@ PyObject* Asyncio::on_call_at(PyObject* self, PyObject* const* arguments, Py_ssi
 
 // As asyncio has it; but as long as nothing was scheduled there is nothing to return for.
 PyObject* Asyncio::select(PyObject* timeout) {
+  Forks::end_child();  // In a callback.
   Instant until = end_of_wait(timeout);
   if (PyErr_Occurred() != nullptr) return nullptr;
   for (;;) {

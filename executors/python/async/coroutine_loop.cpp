@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "executors/python/async/coroutine_driver.h"
+#include "executors/python/interpreter/forks.h"
 #include "executors/python/values/exception_text.h"
 #include "framework/clock.h"
 
@@ -220,7 +221,10 @@ CoroutineLoop::Step::Step(CoroutineLoop& loop, CoroutineTask& task)
   loop.steps_.store(loop.steps() + 1, std::memory_order_relaxed);
 }
 
-CoroutineLoop::Step::~Step() { ContextState::set_current(outer_); }
+CoroutineLoop::Step::~Step() {
+  Forks::end_child();
+  ContextState::set_current(outer_);
+}
 
 CoroutineEnd CoroutineLoop::end(CoroutineTask& task, PyObject* value) {
   if (value != nullptr) {

@@ -175,7 +175,12 @@ void Gather::give_up_waiting() {
     const std::lock_guard lock(mutex_);
     calls = under_way();
   }
-  for (const Shared<TaskState>& call : calls) static_cast<void>(cancel_task(*call));
+  for (const Shared<TaskState>& call : calls) {
+    static_cast<void>(Runtime::get().cancel(
+        *call, {.code = Errc::stuck,
+                .message = fmt::format("it went on {} s after it was told to end: {}",
+                                       patience / std::chrono::seconds(1), reason_->message)}));
+  }
 }
 
 void Gather::finish() {

@@ -134,8 +134,8 @@ void LoopPool::pass_over(AsyncLoop& loop) {
 
 // ---- With the GIL ----
 
-void LoopPool::interrupt_running() {
-  for (AsyncLoop* const loop : all()) loop->interrupt_running();
+void LoopPool::interrupt_running(bool again) {
+  for (AsyncLoop* const loop : all()) loop->interrupt_running(again);
 }
 
 std::vector<Shared<TaskState>> LoopPool::tasks() {

@@ -58,7 +58,8 @@ class LoopPool {
 
   // ---- Thread: with the GIL ----
 
-  void interrupt_running();
+  // As RunningTask::find_to_end() has it.
+  void interrupt_running(bool again);
   [[nodiscard]] std::vector<Shared<TaskState>> tasks();
 
  private:

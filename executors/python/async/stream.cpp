@@ -8,6 +8,7 @@ Task<std::optional<Result<Value>>> Stream::next() { return next_item(*state_, re
 
 void Stream::cancel() {
   read_.clear();
+  if (state_->is_of_parent()) return;
   state_->cancel({.code = Errc::stream_closed, .message = "the stream was cancelled"});
 }
 

@@ -12,6 +12,7 @@
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/calls/invocation.h"
 #include "executors/python/future.h"
+#include "executors/python/interpreter/interpreter.h"
 #include "executors/python/interpreter/kept_object.h"
 #include "executors/python/interpreter/main_interpreter.h"
 #include "executors/python/runtime.h"
@@ -54,10 +55,26 @@ class StreamTurn final : public Outcome<void> {
   }
 
  private:
+  // The deadline ends what runs in this scope.
+  class Exposed {
+   public:
+    explicit Exposed(StreamTurn& turn) : stream_(*turn.stream_) {
+      turn.add_owner();
+      stream_.set_running(Shared<TaskState>(&turn));
+    }
+    ~Exposed() { stream_.set_running({}); }
+    Exposed(const Exposed&) = delete;
+    Exposed& operator=(const Exposed&) = delete;
+
+   private:
+    ValueStream& stream_;
+  };
+
   // False: there is nothing to iterate here.
   [[nodiscard]] bool open();
   void pump(StreamPump* pump);
   void make_items();
+  [[nodiscard]] bool make_until_pause();
   void close();
   void go_on_later();
 
@@ -265,8 +282,10 @@ bool StreamTurn::open() {
     pump(new StreamPump(stream_, std::exchange(call_, {})));
     return false;
   }
-  const auto returned = call_by_name(call_);
-  call_ = {};
+  const auto returned = [this] {
+    const Exposed here(*this);
+    return call_by_name(std::exchange(call_, {}));
+  }();
   if (!returned.ok()) {
     stream_->end(returned.error());
     return false;
@@ -298,21 +317,29 @@ void StreamTurn::pump(StreamPump* pump) {
 }
 
 void StreamTurn::make_items() {
+  if (make_until_pause()) go_on_later();
+}
+
+// True: it is to go on when it has a turn again.
+bool StreamTurn::make_until_pause() {
+  const Exposed here(*this);
   while (!stream_->is_cancelled()) {
     const Reference item = Reference::steal(PyIter_Next(iterator_.get()));
     if (!item) {
       std::optional<Error> error;
       if (PyErr_Occurred() != nullptr) error = error_of_exception();
-      return stream_->end(std::move(error));
+      stream_->end(std::move(error));
+      return false;
     }
     auto value = to_value(item.get(), exchange_options());
     if (!value.ok()) {
       stream_->end(value.error());
     } else if (stream_->put(std::move(value)) == Room::pause) {
-      return go_on_later();
+      return true;
     }
   }
   close();
+  return false;
 }
 
 void StreamTurn::close() {
@@ -333,6 +360,8 @@ void StreamTurn::go_on_later() {
 void start_stream_source(std::shared_ptr<ValueStream> stream, CallSpec call) {
   if (const auto named = FunctionCache::check(call.module, call.function); !named.ok())
     return stream->end(named.error());
+  // What it makes while the executor ends belongs to a stream that began before.
+  if (!Runtime::get().is_running()) return stream->end(Interpreter::no_executor());
   auto name = fmt::format("stream() of {}.{}", call.module, call.function);
   if (!stream->start_deadline(std::move(name))) return;
   Runtime::get().enqueue(Shared<TaskState>(new StreamTurn(std::move(stream), std::move(call))));

@@ -35,11 +35,22 @@ bool StreamStateBase::start_deadline(std::string call) {
   }
   const TimerId timer = Runtime::get().call_later(
       *options_.timeout, [weak = weak_from_this(), call = std::move(call)] {
-        if (const auto state = weak.lock()) state->cancel(state->timed_out(call));
+        if (const auto state = weak.lock()) state->come_to_deadline(call);
       });
   const std::lock_guard lock(mutex_);
   deadline_ = timer;
   return true;
+}
+
+// The reader hears of it at once, and what does not end by itself is made to.
+void StreamStateBase::come_to_deadline(const std::string& call) {
+  Shared<TaskState> running;
+  {
+    const std::lock_guard lock(mutex_);
+    running = running_ ? running_ : source_;
+  }
+  cancel(timed_out(call));
+  if (running) Runtime::get().time_out(*running, *options_.timeout);
 }
 
 // ---- For the source ----
@@ -66,6 +77,12 @@ void StreamStateBase::set_source(Shared<TaskState> source) {
     }
   }
   Runtime::get().ask_to_end(source.get());
+}
+
+void StreamStateBase::set_running(Shared<TaskState> running) {
+  if (!options_.timeout) return;
+  const std::lock_guard lock(mutex_);
+  std::swap(running_, running);
 }
 
 bool StreamStateBase::let_source_go() {

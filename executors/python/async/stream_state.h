@@ -18,6 +18,7 @@
 
 #include "executors/python/async/stream.h"
 #include "executors/python/error.h"
+#include "executors/python/interpreter/forks.h"
 #include "executors/python/tasks/task_state.h"
 #include "framework/event_loop.h"
 #include "framework/task.h"
@@ -38,6 +39,11 @@ class StreamStateBase : public std::enable_shared_from_this<StreamStateBase> {
   StreamStateBase(const StreamStateBase&) = delete;
   StreamStateBase& operator=(const StreamStateBase&) = delete;
 
+  // It was made before this process was forked off, and nobody here makes items: its reader is told
+  // so once.
+  [[nodiscard]] bool is_of_parent() const { return born_after_ != Forks::count(); }
+  [[nodiscard]] bool has_told() { return std::exchange(has_told_, true); }
+
   // From now on the time of `call`, as messages name it, runs. False: it is up already, and that is
   // its end.
   [[nodiscard]] bool start_deadline(std::string call);
@@ -53,6 +59,8 @@ class StreamStateBase : public std::enable_shared_from_this<StreamStateBase> {
   [[nodiscard]] bool is_cancelled() const { return cancelled_.load(std::memory_order_acquire); }
   // What is to be asked to end when nobody reads any more.
   void set_source(Shared<TaskState> source);
+  // What runs for it on a worker just now, and is not to outlive the deadline; nothing: nothing.
+  void set_running(Shared<TaskState> running);
   // The source ends by itself, and must not be struck while it does. False: it is asked to.
   [[nodiscard]] bool let_source_go();
   // Nothing follows but this, and nobody asks for more.
@@ -91,6 +99,8 @@ class StreamStateBase : public std::enable_shared_from_this<StreamStateBase> {
   [[nodiscard]] Cancellation cancel_locked();
 
   const StreamOptions options_;
+  const std::uint32_t born_after_ = Forks::count();  // So many.
+  bool has_told_ = false;
   std::atomic<std::size_t> unread_{0};
   std::atomic<bool> cancelled_{false};
   std::atomic<bool> has_begun_{false};
@@ -101,11 +111,13 @@ class StreamStateBase : public std::enable_shared_from_this<StreamStateBase> {
   std::function<void()> reader_;  // The reader does.
 
  private:
+  void come_to_deadline(const std::string& call);
   [[nodiscard]] bool has_room() const { return unread_.load() < options_.window; }
   [[nodiscard]] Error timed_out(const std::string& call);
 
   Shared<TaskState> source_;
-  bool is_asked_ = false;  // The source is, or will be once it is known.
+  Shared<TaskState> running_;  // Where there is a deadline.
+  bool is_asked_ = false;      // The source is, or will be once it is known.
   bool is_let_go_ = false;
   TimerId deadline_ = TimerId::none;
 };
@@ -202,6 +214,11 @@ class [[nodiscard]] StreamWait {
 template <class Item>
 Task<std::optional<Result<Item>>> next_item(StreamState<Item>& state,
                                             std::deque<Result<Item>>& read) {
+  if (read.empty() && state.is_of_parent()) {
+    if (state.has_told()) co_return std::nullopt;
+    co_return Error{.code = Errc::not_initialized,
+                    .message = "it is a stream of the process that this one was forked off"};
+  }
   if (read.empty()) {
     co_await StreamWait([&state](auto wake) { return !state.wait_for_items(std::move(wake)); });
     read = state.take();

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <new>
 #include <optional>
 #include <shared_mutex>
 #include <string>
@@ -80,6 +81,9 @@ class FunctionTable {
   // The same, to call it now: its end may come to light only by the call.
   [[nodiscard]] Result<std::shared_ptr<NativeFunction>> find_to_call(std::string_view name) const;
   [[nodiscard]] Result<std::vector<std::string>> names() const;  // In their order.
+
+  // In a child of fork(): who held the lock is not here.
+  void forget() { new (&mutex_) std::shared_mutex; }
 
  private:
   [[nodiscard]] std::shared_ptr<NativeFunction> find_here(std::string_view name) const;

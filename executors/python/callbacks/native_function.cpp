@@ -27,6 +27,7 @@ void NativeFunction::leave() {
 
 void NativeFunction::close() {
   calls_.fetch_or(closed, std::memory_order_acq_rel);
+  if (born_after_ != Forks::count()) return;
   std::uint32_t own = 0;
   for (const NativeFrame* frame = innermost_frame; frame != nullptr; frame = frame->outer_) {
     if (&frame->function_ == this && frame->entered_) own += one_call;

@@ -22,6 +22,7 @@
 #include "executors/python/calls/call_spec.h"
 #include "executors/python/error.h"
 #include "executors/python/future.h"
+#include "executors/python/interpreter/forks.h"
 #include "executors/python/values/typed_value.h"
 #include "executors/python/values/value.h"
 #include "framework/event_loop.h"
@@ -81,6 +82,7 @@ class NativeFunction {
 
   const std::string name_;
   const FunctionOptions options_;
+  const std::uint32_t born_after_ = Forks::count();  // So many: its calls may not be here.
   std::atomic<std::uint32_t> calls_{0};  // That run, above the bit; close() sleeps on it.
 };
 

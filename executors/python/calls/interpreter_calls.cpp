@@ -41,7 +41,8 @@ InterpreterCalls::~InterpreterCalls() {
   const GILRelease released;
   pool_->crew().dismiss();
   while (const Shared<TaskState> task = pool_->crew().take_left()) cancel(*task);
-  for (const auto& task : pool_->interrupt_all()) cancel(*task);
+  pool_->interrupt_all(true);
+  for (const auto& task : pool_->all_running()) cancel(*task);
   static_cast<void>(pool_->join(SystemClock().now() + grace_));
   interruptions_.stop();
   // Who was given up still knows of it.

@@ -18,12 +18,6 @@ namespace {
 
 thread_local ContextState* running = nullptr;
 
-// The end of a context, for whoever waits for it: nothing runs by it.
-class End final : public Outcome<void> {
- public:
-  void run() noexcept override {}
-};
-
 Error error_in(std::string_view place, Error error) {
   error.message = fmt::format("{}: {}", place, error.message);
   return error;
@@ -37,7 +31,7 @@ ContextState::ContextState(ContextTable& table, ContextId id, BindOptions option
       id_(id),
       options_(std::move(options)),
       worker_(std::move(worker)),
-      ended_(new End) {}
+      ended_(new ContextEnd(*this)) {}
 
 ContextState::~ContextState() {
   table_.remove(id_);
@@ -87,6 +81,7 @@ ContextState::Turn::~Turn() {
 // ---- Its end ----
 
 void ContextState::close() {
+  if (is_lost()) return;
   if (word_.fetch_or(closed) == 0) return start_end();
   end_coroutines();
 }
@@ -139,7 +134,7 @@ Error ContextState::loss() const {
 
 Result<void> ContextState::wait_until_ended() {
   if (PythonWorker::current() == worker_.get() && on_stack_ > 0) return {};
-  static_cast<void>(wait_until_settled(*ended_, Instant::max()));
+  if (!wait_until_settled(*ended_, Instant::max())) return {};  // It waits for us.
   const Error* const error = ended_->error();
   if (error != nullptr) return *error;
   return {};

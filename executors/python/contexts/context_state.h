@@ -23,8 +23,21 @@
 
 namespace unirun::python {
 
+class ContextState;
 class ContextTable;
 class PythonWorker;
+
+// The end of a context, for whoever waits for it: nothing runs by it.
+class ContextEnd final : public Outcome<void> {
+ public:
+  explicit ContextEnd(const ContextState& context) : context_(context) {}
+  void run() noexcept override {}
+  // Lives as long as somebody waits for its end. Only to compare.
+  [[nodiscard]] const ContextState* context() const { return &context_; }
+
+ private:
+  const ContextState& context_;
+};
 
 class ContextState : public std::enable_shared_from_this<ContextState> {
  public:
@@ -78,8 +91,9 @@ class ContextState : public std::enable_shared_from_this<ContextState> {
   // Takes no more, cancels its coroutines, and ends when its last task has.
   void close();
   [[nodiscard]] bool is_open() const { return (word_.load() & closed) == 0; }
-  // Waits until it has ended, but not in a task of its own. stuck: some of its coroutines did not
-  // and were given up; worker_lost: it may never.
+  // Waits until it has ended, but not in a task of its own, nor in one for which a task of its own
+  // waits, by however many others. stuck: some of its coroutines did not and were given up;
+  // worker_lost: it may never.
   [[nodiscard]] Result<void> wait_until_ended();
   // Its worker does not come back, or nobody knows when. Who waits for its end is told so.
   void lose();

@@ -59,6 +59,14 @@ void Graveyard::clear() {
 
 void Graveyard::call(Bell bell) { plots().bell.store(bell, std::memory_order_release); }
 
+// Another thread may have been about to change all of it.
+void Graveyard::forget() {
+  call(nullptr);
+  plots().taken = 0;
+  new (&plots().mutex) std::mutex;
+  new (&plots().objects) decltype(Plots::objects);
+}
+
 void Graveyard::close(std::int64_t interpreter_id) { take(interpreter_id); }
 
 }  // namespace unirun::python

@@ -24,6 +24,9 @@ class Graveyard {
   using Bell = void (*)() noexcept;
   static void call(Bell bell);
 
+  // In a child of fork(): what lies there stays, and nobody comes by.
+  static void forget();
+
   // What is left of that interpreter is never dropped: it has ended, or is about to.
   static void close(std::int64_t interpreter_id);
 };

@@ -127,6 +127,13 @@ Error has_been_finalized() {
                    "second start: shutdown() alone lets it be used again"};
 }
 
+Error belongs_to_parent() {
+  return Error{.code = Errc::unsupported,
+               .message =
+                   "a child of fork() has nothing of its parent's Python but a copy of "
+                   "its memory: execute a program instead"};
+}
+
 // ---- A host's ----
 
 PyObject* on_exit(PyObject* /*self*/, PyObject* /*unused*/) {
@@ -177,12 +184,7 @@ Error Interpreter::no_executor() {
 
 Result<void> Interpreter::start(const InterpreterOptions& options) {
   if (finalized) return has_been_finalized();
-  if (started != nullptr && !Gate::is_open()) {
-    return Error{.code = Errc::unsupported,
-                 .message =
-                     "a child of fork() has nothing of its parent's Python but a copy of "
-                     "its memory: execute a program instead"};
-  }
+  if (started != nullptr && !Gate::is_open()) return belongs_to_parent();
   if (started != nullptr) {
     const GILGuard guard;
     return apply(options);
@@ -284,6 +286,7 @@ Result<void> Interpreter::finalize(Duration timeout) {
                  .message = finalized ? "Python has been finalized already"
                                       : "there is no Python that initialize() has started"};
   }
+  if (!Gate::is_open()) return belongs_to_parent();
   if (::pthread_equal(started->thread, ::pthread_self()) == 0) {
     return Error{.code = Errc::unsupported,
                  .message = "finalize() belongs on the thread that called initialize()"};

@@ -8,6 +8,7 @@
 #include "executors/python/callbacks/native_function.h"
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/contexts/context_state.h"
+#include "executors/python/interpreter/forks.h"
 #include "executors/python/interpreter/main_thread.h"
 #include "executors/thread/service_thread.h"
 
@@ -36,6 +37,7 @@ void stand_in(PyThreadState* outer, const Chain& chain, const std::function<void
   MainThread::take_gil(state);
   swap_contexts(outer, state);
   work();
+  Forks::end_child();
   swap_contexts(outer, state);
   PyThreadState_Clear(state);
   PyThreadState_DeleteCurrent();

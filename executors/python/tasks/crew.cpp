@@ -1,6 +1,7 @@
 #include "executors/python/tasks/crew.h"
 
 #include <algorithm>
+#include <new>
 
 #include "executors/python/tasks/worker.h"
 
@@ -89,7 +90,9 @@ void Crew::get_up(PythonWorker& worker) {
   if (remove(worker)) asleep_.fetch_sub(1);
 }
 
+// What waits in the queue is the parent's, and so is who was changing it.
 void Crew::forget() {
+  new (&queue_) PythonTaskQueue;
   new (&mutex_) std::mutex;
   sleepers_.clear();
   asleep_.store(0);

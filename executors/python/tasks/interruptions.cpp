@@ -34,7 +34,10 @@ void Interruptions::come_by() {
   static_cast<void>(deadlines_.start(SystemClock().now(), [] { const GILGuard guard; }));
 }
 
-void Interruptions::forget() { new (&deadlines_) Deadlines; }
+void Interruptions::forget() {
+  new (&deadlines_) Deadlines;
+  deadlines_.stop();
+}
 
 // Asks, and looks later whether it helped.
 void Interruptions::ask_soon(Shared<TaskState> task, int asked) {

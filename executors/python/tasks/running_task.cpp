@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "executors/python/async/coroutine_task.h"
 #include "executors/python/interpreter/interruption.h"
 #include "executors/python/interpreter/raise_in_thread.h"
 
@@ -23,8 +24,9 @@ void RunningTask::move(PyThreadState* from, PyThreadState* to) {
 }
 
 RunningTask::Step::Step(RunningTask& running, TaskState* task)
-    : running_(running), outer_(running.task_.load(std::memory_order_relaxed)) {
+    : running_(running), task_(task), outer_(running.innermost_) {
   const InterruptionLock lock(running.mutex_);
+  running.innermost_ = this;
   outer_interrupted_ = std::exchange(running.interrupted_, false);
   // What was sent to the task that waits for this one waits until that goes on.
   outer_waits_ = outer_interrupted_ && is_interruption_pending(PyThreadState_Get());
@@ -42,7 +44,29 @@ RunningTask::Step::~Step() {
   running_.shields_ = outer_shields_;
   running_.deferred_ = outer_deferred_;
   running_.interrupted_ = outer_interrupted_;
-  running_.task_.store(outer_, std::memory_order_release);
+  running_.innermost_ = outer_;
+  running_.task_.store(outer_ != nullptr ? outer_->task_ : nullptr, std::memory_order_release);
+}
+
+Shared<TaskState> RunningTask::find_to_end(bool again) {
+  return find([again](TaskState& task) {
+    constexpr std::uint8_t enough = 2;
+    const std::uint8_t looks = task.looks_at_end;
+    if (looks < enough) ++task.looks_at_end;
+    const bool is_on_loop = task.coroutine != nullptr && task.coroutine->loop() != nullptr;
+    return again || (is_on_loop ? looks == 1 && !task.coroutine->was_cancelled() : looks == 0);
+  });
+}
+
+std::vector<Shared<TaskState>> RunningTask::all() {
+  std::vector<Shared<TaskState>> tasks;
+  const InterruptionLock lock(mutex_);
+  for (const Step* step = innermost_; step != nullptr; step = step->outer_) {
+    if (step->task_ == nullptr) continue;
+    step->task_->add_owner();
+    tasks.emplace_back(step->task_);
+  }
+  return tasks;
 }
 
 RunningTask::Strike RunningTask::strike(const TaskState& task) {

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 #include "executors/python/interpreter/interruption_lock.h"
 #include "executors/python/tasks/task_state.h"
@@ -50,8 +51,10 @@ class RunningTask {
     Step& operator=(const Step&) = delete;
 
    private:
+    friend class RunningTask;
     RunningTask& running_;
-    TaskState* const outer_;
+    TaskState* const task_;
+    Step* const outer_;
     bool outer_interrupted_ = false;
     bool outer_waits_ = false;  // What was sent to it waits until it goes on.
     unsigned outer_shields_ = 0;
@@ -72,6 +75,11 @@ class RunningTask {
   // The one that runs, if `is_meant` says so of it. Thread: as strike().
   template <class Predicate>
   [[nodiscard]] Shared<TaskState> find(Predicate&& is_meant);
+  // The same, if it is to be struck because the executor ends: once, so that its `finally` can run;
+  // a coroutine's step only where the loop has not had its turn to cancel it. `again`: in any case.
+  [[nodiscard]] Shared<TaskState> find_to_end(bool again);
+  // It, and all that wait beneath it. Thread: as strike().
+  [[nodiscard]] std::vector<Shared<TaskState>> all();
 
   // From here to the same number of lower_shield() what would be raised waits.
   void raise_shield();
@@ -87,6 +95,7 @@ class RunningTask {
  private:
   WorkerCounts& counts_;
   std::atomic<TaskState*> task_{nullptr};
+  Step* innermost_ = nullptr;
   InterruptionMutex mutex_{};  // Where there is no GIL: guards all this against strike().
   bool interrupted_ = false;   // An exception was sent to this thread for `task_`.
   unsigned shields_ = 0;       // Of `task_`.

@@ -49,6 +49,7 @@ bool look_for_outcome(TaskState& task, Instant deadline) {
 
 bool wait_until_settled(TaskState& task, Instant deadline) {
   if (task.is_settled()) return true;
+  if (task.is_of_parent()) return false;
   if (CoroutineLoop::current() != nullptr) return false;
   if (PythonWorker* const worker = PythonWorker::current(); worker != nullptr) {
     const GILGuard guard;  // A task may have let go of it.
@@ -58,6 +59,14 @@ bool wait_until_settled(TaskState& task, Instant deadline) {
   if (look_for_outcome(task, deadline)) return true;
   const WaitMark mark(task);
   return task.sleep_until(deadline);
+}
+
+Error why_not_waited(std::string_view what) {
+  if (const auto may = check_no_coroutine(what); !may.ok()) return may.error();
+  return {.code = Errc::not_initialized,
+          .message = fmt::format("{}(): it is a task of the process that this one was forked off, "
+                                 "and nobody here ends it",
+                                 what)};
 }
 
 Instant deadline_after(Duration timeout) {

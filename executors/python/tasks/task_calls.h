@@ -23,6 +23,9 @@ void enqueue_in(std::int64_t interpreter_id, Shared<TaskState> task) noexcept;
 
 // As future::wait_for(): false at once where this thread must not wait. Thread: any.
 [[nodiscard]] bool wait_until_settled(TaskState& task, Instant deadline);
+// Why `what` has not waited to the end: loop_running, inside a coroutine; not_initialized, in a
+// child of fork(), of what is its parent's.
+[[nodiscard]] Error why_not_waited(std::string_view what);
 
 // On the thread of a loop of asyncio's: `what` would hold up all that runs there, and for ever
 // where that is what it waits for. Errors: unsupported, saying so.

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "executors/python/error.h"
+#include "executors/python/interpreter/forks.h"
 #include "executors/python/tasks/task_memory.h"
 #include "framework/futex.h"
 #include "framework/time.h"
@@ -56,6 +57,9 @@ class TaskState {
   void drop_owner() {
     if (owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
+
+  // It was made before this process was forked off, and nobody here settles it.
+  [[nodiscard]] bool is_of_parent() const { return born_after_ != Forks::count(); }
 
   // ---- For whoever queues it ----
 
@@ -143,6 +147,7 @@ class TaskState {
   std::uint8_t priority = 1;                 // 0 is the most urgent, 3 the least.
   std::uint8_t stands_for = 0;               // So many tasks as a sample; 0: nobody measures it.
   bool is_admitted = false;                  // Has a place among those that are bounded.
+  std::uint8_t looks_at_end = 0;             // So often the executor's end found it running.
   std::shared_ptr<ContextState> bound_to{};  // On its worker alone it runs; null: on any.
   CoroutineTask* coroutine = nullptr;        // Of one that may run on a loop of asyncio's.
 
@@ -187,7 +192,8 @@ class TaskState {
     continuation->run();
   }
 
-  std::atomic<std::uint32_t> word_{0};  // The bits above; whoever waits sleeps on it.
+  const std::uint32_t born_after_ = Forks::count();  // So many.
+  std::atomic<std::uint32_t> word_{0};               // The bits above; whoever waits sleeps on it.
   std::atomic<std::uint32_t> owners_{1};
   std::unique_ptr<Continuation> continuation_;  // There once the word says `followed`.
 };

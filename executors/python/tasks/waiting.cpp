@@ -5,8 +5,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <mutex>
+#include <new>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -120,6 +122,48 @@ WaitMark::~WaitMark() {
 void WaitMark::serve(TaskState* task) {
   const std::lock_guard lock(board().mutex);
   served_ = task;
+}
+
+void forget_waits() {
+  new (&board().mutex) std::mutex;
+  board().first = nullptr;
+  for (WaitMark* mark = innermost_mark; mark != nullptr; mark = mark->outer_) {
+    mark->previous_ = nullptr;
+    mark->next_ = std::exchange(board().first, mark);
+    if (mark->next_ != nullptr) mark->next_->previous_ = mark;
+  }
+}
+
+// ---- Who is held up by whom ----
+
+namespace {
+
+using HeldUp = std::unordered_set<const TaskState*>;
+
+// Whether `awaited` is one of those, or the end of a context of which one is a task.
+bool is_among(const HeldUp& held, const TaskState* awaited) {
+  if (held.contains(awaited)) return true;
+  const auto* const end = dynamic_cast<const ContextEnd*>(awaited);
+  return end != nullptr && std::ranges::any_of(held, [end](const TaskState* task) {
+           return task->bound_to.get() == end->context();
+         });
+}
+
+}  // namespace
+
+bool is_held_up_by(const TaskState& awaited, const std::vector<Shared<TaskState>>& tasks) {
+  HeldUp held;
+  for (const auto& task : tasks) held.insert(task.get());
+  const std::lock_guard lock(board().mutex);
+  for (std::size_t before = 0; before != held.size();) {
+    before = held.size();
+    for (const WaitMark* mark = board().first; mark != nullptr; mark = mark->next_) {
+      const bool is_beneath = mark->served_ != nullptr && held.contains(mark->served_);
+      if (mark->waiter_ != nullptr && (is_beneath || is_among(held, &mark->awaited_)))
+        held.insert(mark->waiter_);
+    }
+  }
+  return is_among(held, &awaited);
 }
 
 // ---- Chains ----

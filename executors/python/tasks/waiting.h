@@ -49,6 +49,8 @@ class WaitMark {
 
  private:
   friend std::vector<WaitChain> waiting_chains();
+  friend void forget_waits();
+  friend bool is_held_up_by(const TaskState& awaited, const std::vector<Shared<TaskState>>& tasks);
   struct Seen;
   [[nodiscard]] Seen look() const;
 
@@ -62,6 +64,14 @@ class WaitMark {
   WaitMark* next_ = nullptr;  // Of all.
   WaitMark* previous_ = nullptr;
 };
+
+// In a child of fork(): no other thread waits.
+void forget_waits();
+
+// Whether what is awaited comes only after one of `tasks` has ended: it is the end of a context of
+// which one of them is a task, or of which a task waits for one of them, by however many others.
+[[nodiscard]] bool is_held_up_by(const TaskState& awaited,
+                                 const std::vector<Shared<TaskState>>& tasks);
 
 // Of this moment, the longest waits first.
 [[nodiscard]] std::vector<WaitChain> waiting_chains();

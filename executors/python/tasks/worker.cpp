@@ -1,16 +1,12 @@
 #include "executors/python/tasks/worker.h"
 
-#include <pthread.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <iterator>
 
 #include "executors/python/async/coroutine_task.h"
 #include "executors/python/async/worker_loop.h"
 #include "executors/python/calls/call_depth.h"
+#include "executors/python/interpreter/forks.h"
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
 #include "executors/python/interpreter/main_thread.h"
@@ -32,23 +28,9 @@ constexpr Duration retry_after = std::chrono::milliseconds(10);
 
 thread_local PythonWorker* this_worker = nullptr;
 
-// This is the thread of a child that was forked off on it, where no other thread is.
-thread_local bool is_fork = false;
-
-void watch_forks() {
-  static const int registered = ::pthread_atfork(nullptr, nullptr, [] { is_fork = true; });
-  static_cast<void>(registered);
-}
-
-// In such a child nobody takes what becomes of the task, nor is there anything else to do.
 void carry_out(TaskState& task) {
   task.run();
-  if (!is_fork) return;
-  std::fputs(
-      "unirun: a child that a task has forked returned from that task, and ends here: end it by "
-      "os._exit()\n",
-      stderr);
-  ::_exit(EXIT_FAILURE);
+  Forks::end_child();
 }
 
 }  // namespace
@@ -64,7 +46,6 @@ PythonWorker::~PythonWorker() {
 // ---- For the owner ----
 
 unirun::Status PythonWorker::start() {
-  watch_forks();
   auto thread = ServiceThread::start(
       "py-worker-" + std::to_string(options_.id), [this] { live(); }, options_.stack_bytes);
   if (!thread.ok()) return thread.error();
@@ -144,12 +125,17 @@ bool PythonWorker::interrupt(TaskId id) {
   return interrupt_if([id](const TaskState& task) { return task.id == id; });
 }
 
-Shared<TaskState> PythonWorker::interrupt_running() {
+void PythonWorker::interrupt_running(bool again) {
+  std::optional<OwnInterpreter::Visit> visiting;
+  if (!visit(visiting)) return;
+  const Shared<TaskState> task = running_.find_to_end(again);
+  if (task) static_cast<void>(strike(*task));
+}
+
+std::vector<Shared<TaskState>> PythonWorker::all_running() {
   std::optional<OwnInterpreter::Visit> visiting;
   if (!visit(visiting)) return {};
-  Shared<TaskState> task = running_.find([](const TaskState& /*task*/) { return true; });
-  if (task) static_cast<void>(strike(*task));
-  return task;
+  return running_.all();
 }
 
 // ---- Its life ----
@@ -452,6 +438,8 @@ bool PythonWorker::serve_until(TaskState& task, Instant deadline) {
   const bool bound_only =
       waiting != nullptr && waiting->bound_to != nullptr && task.bound_to != nullptr;
   WaitMark mark(task);
+  // Of two contexts that close each other one sees the mark of the other.
+  if (!task.was_queued() && is_held_up_by(task, running_.all())) return false;
   while (!task.is_settled()) {
     if (const Shared<TaskState> next = bound_only ? bound_.pop() : take()) {
       mark.serve(next.get());

@@ -93,8 +93,10 @@ class PythonWorker {
   [[nodiscard]] bool interrupt(const TaskState& task);
   [[nodiscard]] bool interrupt(const ContextState& context);
   [[nodiscard]] bool interrupt(TaskId id);
-  // The same for whatever runs here now, which is given; nothing where nothing does.
-  [[nodiscard]] Shared<TaskState> interrupt_running();
+  // The same for whatever runs here now, as RunningTask::find_to_end() has it.
+  void interrupt_running(bool again);
+  // What runs here now, and waits beneath it. Thread: with the GIL.
+  [[nodiscard]] std::vector<Shared<TaskState>> all_running();
   // What runs here now. Only to compare.
   [[nodiscard]] const TaskState* running() const { return running_.get(); }
 
@@ -130,8 +132,9 @@ class PythonWorker {
 
   // ---- For tasks that run here ----
 
-  // Serves what is queued until `task` is settled: true; false at `deadline`. With the GIL, which
-  // is let go of while there is nothing to do.
+  // Serves what is queued until `task` is settled: true; false at `deadline`, and at once where it
+  // is the end of a context that waits for what runs here. With the GIL, which is let go of while
+  // there is nothing to do.
   [[nodiscard]] bool serve_until(TaskState& task, Instant deadline);
 
   // Runs `work` here, or, where too little of the stack is left, on a fresh thread that is the

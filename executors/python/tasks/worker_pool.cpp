@@ -160,12 +160,24 @@ bool WorkerPool::interrupt(TaskId id) {
   return std::ranges::any_of(workers(), [id](const auto& worker) { return worker->interrupt(id); });
 }
 
-std::vector<Shared<TaskState>> WorkerPool::interrupt_all() {
+void WorkerPool::interrupt_all(bool again) {
+  for (const auto& worker : workers()) worker->interrupt_running(again);
+}
+
+std::vector<Shared<TaskState>> WorkerPool::all_running() {
   std::vector<Shared<TaskState>> tasks;
-  for (const auto& worker : workers()) {
-    if (Shared<TaskState> task = worker->interrupt_running()) tasks.push_back(std::move(task));
-  }
+  for (const auto& worker : workers())
+    std::ranges::move(worker->all_running(), std::back_inserter(tasks));
   return tasks;
+}
+
+std::vector<Shared<TaskState>> WorkerPool::all_running_with(const TaskState& task) {
+  std::shared_ptr<PythonWorker> worker;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = find(task); found != workers_.end()) worker = *found;
+  }
+  return worker != nullptr ? worker->all_running() : std::vector<Shared<TaskState>>();
 }
 
 std::shared_ptr<PythonWorker> WorkerPool::give_up(const TaskState& task) {

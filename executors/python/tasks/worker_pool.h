@@ -65,8 +65,12 @@ class WorkerPool {
   // False: no worker runs it now, or it is shielded.
   [[nodiscard]] bool interrupt(const TaskState& task);
   [[nodiscard]] bool interrupt(TaskId task);
-  // Those that run now. Gives what runs, so that it can be settled if it does not end.
-  [[nodiscard]] std::vector<Shared<TaskState>> interrupt_all();
+  // Those that run now, as RunningTask::find_to_end() has it.
+  void interrupt_all(bool again);
+  // All that run now, and wait beneath those.
+  [[nodiscard]] std::vector<Shared<TaskState>> all_running();
+  // Those of the worker that runs this one.
+  [[nodiscard]] std::vector<Shared<TaskState>> all_running_with(const TaskState& task);
 
   // ---- Thread: any ----
 
