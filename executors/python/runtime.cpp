@@ -23,6 +23,7 @@
 #include "executors/python/processes/host_command.h"
 #include "executors/python/processes/self_test.h"
 #include "executors/python/processes/worker_process.h"
+#include "executors/python/tasks/own_thread.h"
 #include "executors/python/tasks/task_calls.h"
 #include "executors/python/tasks/waiting.h"
 #include "executors/python/values/exception_text.h"
@@ -755,9 +756,12 @@ void Runtime::settle_what_goes_on() {
 }
 
 Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
-  if (PythonWorker::current() != nullptr || CoroutineLoop::current() != nullptr) {
+  if (PythonWorker::current() != nullptr || CoroutineLoop::current() != nullptr ||
+      OwnThread::is_here()) {
     return Error{.code = Errc::unsupported,
-                 .message = "shutdown() on a worker would wait for itself: call it elsewhere"};
+                 .message =
+                     "shutdown() on a worker, or another thread of the executor's, would wait "
+                     "for itself: call it elsewhere"};
   }
   Phase running = Phase::running;
   if (!phase_.compare_exchange_strong(running, Phase::stopping)) return Interpreter::no_executor();

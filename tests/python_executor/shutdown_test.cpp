@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <coroutine>
 #include <latch>
 #include <thread>
 #include <vector>
@@ -114,6 +115,23 @@ class Submitters {
   std::vector<std::thread> threads_;
 };
 
+// Goes on on the thread that settles what it awaits.
+struct Detached {
+  struct promise_type {
+    Detached get_return_object() { return {}; }
+    std::suspend_never initial_suspend() { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() {}
+  };
+};
+
+Detached shut_down_after(future<void> awaited, int& said, std::latch& over) {
+  static_cast<void>(co_await std::move(awaited));
+  said = PythonExecutor::shutdown();
+  over.count_down();
+}
+
 }  // namespace
 
 TEST_CASE("E01: a shutdown ends when all that was accepted is done, though others go on asking") {
@@ -196,6 +214,21 @@ TEST_CASE("E01: what follows a task that the end has cancelled is told why, to t
   REQUIRE(on_loop.is_ready());
   CHECK(code_of(on_loop) == Errc::cancelled);
   CHECK_FALSE(called);
+}
+
+TEST_CASE(
+    "E01: a shutdown on the thread that tells of a deadline is refused: it would join itself") {
+  const Running running({.num_workers = 1});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  int said = 0;
+  std::latch over{1};
+  shut_down_after(PythonExecutor::submit([] {}, {.timeout = 1ms}), said, over);
+  over.wait();
+  CHECK(said == static_cast<int>(Errc::unsupported));
+  CHECK(PythonExecutor::is_initialized());
+  gate.let_go();
 }
 
 TEST_CASE("E04: what follows on a loop that has ended before it ran is told so") {

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <utility>
 
+#include "executors/python/tasks/own_thread.h"
 namespace unirun::python {
 namespace {
 
@@ -25,7 +26,10 @@ Error shut_down() {
 
 Result<std::unique_ptr<ProcessPool>> ProcessPool::start(Options options) {
   std::unique_ptr<ProcessPool> pool(new ProcessPool(std::move(options)));
-  auto thread = ServiceThread::start("py-processes", [raw = pool.get()] { raw->live(); });
+  auto thread = ServiceThread::start("py-processes", [raw = pool.get()] {
+    const OwnThread mark;
+    raw->live();
+  });
   if (!thread.ok()) return Error{.code = Errc::unsupported, .message = thread.error().message};
   pool->thread_.emplace(std::move(*thread));
   return pool;

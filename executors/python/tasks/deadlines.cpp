@@ -3,6 +3,7 @@
 #include <atomic>
 #include <utility>
 
+#include "executors/python/tasks/own_thread.h"
 #include "framework/clock.h"
 
 namespace unirun::python {
@@ -67,6 +68,7 @@ bool Deadlines::run_due() {
 }
 
 void Deadlines::run() {
+  const OwnThread mark;
   for (;;) {
     while (run_due()) {
     }
