@@ -98,6 +98,7 @@ void Runtime::forget_in_child() {
   runtime.loops_.forget();
   runtime.parallel_.forget();
   runtime.contexts_.forget();
+  runtime.streams_.forget();
   new (&runtime.admission_) Admission;
   new (&runtime.deadlines_) Deadlines;
   runtime.deadlines_.stop();
@@ -781,6 +782,9 @@ Result<void> Runtime::shutdown(const PythonExecutor::ShutdownOptions& options) {
     last = deadline_after(options.grace);
     if (last < Instant::max() - clearance) last += clearance;
   }
+  // Generators that wait for a reader, not those that were interrupted just now.
+  streams_.end_all({.code = Errc::cancelled,
+                    .message = "the executor was shut down before the stream had ended"});
   const std::size_t left = pool_.join(last) + loops_.join(deadline_after(options.grace));
   contexts_.lose(nullptr);
   if (left > 0) {

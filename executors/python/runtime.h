@@ -17,6 +17,7 @@
 
 #include "executors/python/async/coroutine_endings.h"
 #include "executors/python/async/loop_pool.h"
+#include "executors/python/async/stream_table.h"
 #include "executors/python/calls/parallel.h"
 #include "executors/python/contexts/context_table.h"
 #include "executors/python/interpreter/execution_mode.h"
@@ -69,6 +70,8 @@ class Runtime final : private WorkerObserver {
   // down before; none where it does not run.
   [[nodiscard]] TimerId call_later(Duration delay, std::function<void()> function);
   void cancel_call(TimerId call) { deadlines_.cancel(call); }
+  // Ended with the executor, if it is there still.
+  void keep_stream(const std::shared_ptr<StreamStateBase>& stream) { streams_.add(stream); }
   // One that nothing has run for yet.
   [[nodiscard]] Result<std::shared_ptr<ContextState>> add_context(BindOptions options);
   // That of its bind(), or, where it is gone, its number.
@@ -136,6 +139,7 @@ class Runtime final : private WorkerObserver {
   WorkerPool pool_{*this};
   LoopPool loops_{*this};
   ContextTable contexts_;
+  StreamTable streams_;
   Deadlines deadlines_;
   Interruptions interruptions_{pool_, [this](const TaskState& task) { return give_up(task); }};
   CoroutineEndings endings_{interruptions_, [this](CoroutineLoop& loop, const TaskState& task) {

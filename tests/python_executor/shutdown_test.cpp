@@ -64,6 +64,13 @@ def make(what):
         while True: time.monotonic()
     finally:
         take_time(what)
+def make_many():
+    try:
+        for n in range(1 << 60):
+            if n == 3: events.append("begun")
+            yield n
+    finally:
+        events.append("closed")
 async def make_later(what):
     try:
         yield 1
@@ -296,6 +303,23 @@ TEST_CASE("E01: so has one of a generator, asynchronous or not") {
     CHECK(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok());
     CHECK(has_happened("ended"));
   }
+}
+
+TEST_CASE(
+    "E01: a generator that waits for its reader is closed, and what it has made can be read") {
+  const Scene running(scene, {.num_workers = 2});
+  Stream stream = PythonExecutor::stream("scene", "make_many", {}, {}, {.window = 4});
+  wait_until_begun();
+  REQUIRE(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok());
+  CHECK(has_happened("closed"));
+  const SystemClock clock;
+  EventLoop loop(clock);
+  std::vector<Errc> read;
+  const auto read_all = [&]() -> Task<void> {
+    while (auto item = co_await stream.next()) read.push_back(code_of(*item));
+  };
+  run_task(loop, read_all());
+  CHECK(read == std::vector{Errc::ok, Errc::ok, Errc::ok, Errc::ok, Errc::cancelled});
 }
 
 TEST_CASE("E01: code that has swallowed its interruption is interrupted again after the grace") {

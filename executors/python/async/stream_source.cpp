@@ -364,6 +364,7 @@ void start_stream_source(std::shared_ptr<ValueStream> stream, CallSpec call) {
   if (!Runtime::get().is_running()) return stream->end(Interpreter::no_executor());
   auto name = fmt::format("stream() of {}.{}", call.module, call.function);
   if (!stream->start_deadline(std::move(name))) return;
+  Runtime::get().keep_stream(stream);
   Runtime::get().enqueue(Shared<TaskState>(new StreamTurn(std::move(stream), std::move(call))));
 }
 
