@@ -159,6 +159,7 @@ Result<void> Runtime::start(const PythonExecutor::Config& config, Begin begin) {
 Result<void> Runtime::start_workers() {
   ids_before_ = last_id_.load();
   rejected_ = refused_ = cancelled_in_queue_ = timed_out_in_queue_ = 0;
+  ids_before_ = last_id_.load();  // Once more: whose end was counted so far was submitted so far.
   admission_.set_limit(config_.queue_size);
   admission_.open();
   deadlines_.open();
@@ -820,9 +821,11 @@ Stats Runtime::statistics() {
   stats.timed_out += timed_out_in_queue_.load();
   const std::uint64_t refused = refused_.load();
   stats.rejected = rejected_.load() + refused;
-  stats.submitted = last_id_.load() - ids_before_ + refused;
-  stats.tasks_queued = stats.submitted - stats.rejected - stats.tasks_executed -
-                       stats.tasks_failed - stats.cancelled - stats.timed_out - stats.running;
+  const std::uint64_t taken = stats.rejected + stats.tasks_executed + stats.tasks_failed +
+                              stats.cancelled + stats.timed_out + stats.running;
+  // Of what a thread began to submit before this executor began, only the end may count here.
+  stats.submitted = std::max(last_id_.load() - ids_before_ + refused, taken);
+  stats.tasks_queued = stats.submitted - taken;
   return stats;
 }
 

@@ -150,7 +150,7 @@ class Runtime final : private WorkerObserver {
   bool own_interpreters_ = false;  // Of the workers.
   Parallel parallel_{deadlines_};
 
-  std::uint64_t ids_before_ = 0;                       // Given before the last start.
+  std::atomic<std::uint64_t> ids_before_{0};           // Given before the last start.
   alignas(64) std::atomic<std::uint64_t> last_id_{0};  // Whoever submits writes here.
   alignas(64) std::atomic<std::uint64_t> rejected_{0};
   std::atomic<std::uint64_t> refused_{0};  // Came while it did not run, and have no number.

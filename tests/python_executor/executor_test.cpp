@@ -1160,6 +1160,29 @@ TEST_CASE("A16: statistics add up in every snapshot under load") {
   CHECK(stats.tasks_queued + stats.running == 0);
 }
 
+TEST_CASE("A16: who submits while one executor ends and the next begins counts for one or none") {
+  constexpr std::size_t submitters = 4;
+  std::atomic<bool> over{false};
+  std::vector<std::thread> threads;
+  for (std::size_t thread = 0; thread < submitters; ++thread) {
+    threads.emplace_back([&over, thread] {
+      while (!over) {
+        auto one = PythonExecutor::submit([] { return 1; });
+        if (thread % 2 == 0) one.cancel();
+        static_cast<void>(one.get());
+      }
+    });
+  }
+  for (int life = 0; life < 300; ++life) {
+    const Running running({.num_workers = 2});
+    CHECK(PythonExecutor::get_stats().tasks_queued <= submitters);
+    CHECK(PythonExecutor::shutdown() == 0);
+    CHECK(PythonExecutor::get_stats().tasks_queued <= submitters);
+  }
+  over = true;
+  for (auto& thread : threads) thread.join();
+}
+
 TEST_CASE("A19: the hundred and first of a hundred places is refused at once") {
   const Running running({.num_workers = 1, .queue_size = 100});
   Gated gate;
