@@ -9,6 +9,7 @@
 #include <atomic>
 #include <coroutine>
 #include <latch>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -348,16 +349,16 @@ TEST_CASE("E01: who waits beneath code that is stuck is told so at the end, too"
 TEST_CASE("E05: who waits beneath code whose worker was given up is told so") {
   const Running running({.num_workers = 1});
   Gated gate;
-  future<void> inner;
+  const auto inner = std::make_shared<future<void>>();  // Its waiter outlives this test.
   std::latch submitted{1};
-  auto beneath = PythonExecutor::submit([&] {
-    inner = PythonExecutor::submit(gate.task());
+  auto beneath = PythonExecutor::submit([inner, &gate, &submitted] {
+    *inner = PythonExecutor::submit(gate.task());
     submitted.count_down();
-    return inner.wait_for(patience);
+    return inner->wait_for(patience);
   });
   submitted.wait();
   gate.wait_until_running();
-  CHECK(inner.cancel());
+  CHECK(inner->cancel());
   REQUIRE(beneath.wait_for(patience));
   CHECK(code_of(beneath) == Errc::worker_lost);
   CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
