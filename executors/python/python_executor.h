@@ -64,7 +64,7 @@ class PythonExecutor {
     Overflow overflow = Overflow::reject;
     std::vector<std::string> sys_path{};              // Goes before Python's own.
     std::vector<std::string> preload{};               // Modules to import before the first task.
-    std::size_t stack_bytes = std::size_t{8} << 20;   // Of each worker; 4 MiB at least.
+    std::size_t stack_bytes = std::size_t{8} << 20;   // Of each worker; 6 MiB at least.
     std::chrono::microseconds switch_interval{5000};  // From 1 to an hour.
     bool isolated = true;
     bool install_signal_handlers = false;

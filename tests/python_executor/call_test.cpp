@@ -278,14 +278,12 @@ TEST_CASE("A06: whoever waited for another's import of a module that fails impor
   folder.add("gate", R"(
 import _frozen_importlib, time
 tries = 0
-def awaited():
-    # One lock for each thread, or a list of them from 3.12 on.
-    return str(list(_frozen_importlib._blocking_on.values()))
+def is_awaited(name): return bool(_frozen_importlib._module_locks[name]().waiters)
 def let_in_the_second(name):
     global tries
     tries += 1
     if tries > 1: return
-    while repr(name) not in awaited(): time.sleep(0)
+    while not is_awaited(name): time.sleep(0)
     raise RuntimeError('not the first')
 )");
   folder.add("gated", R"(

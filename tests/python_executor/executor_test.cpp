@@ -163,9 +163,9 @@ TEST_CASE("A01: what a Config cannot have is refused by its name before anything
   };
   const std::string cut = std::string("json") + '\0' + "x";
   const std::vector<Case> cases{
-      {{.stack_bytes = 0}, Errc::unsupported, "Config::stack_bytes: 0", "4194304"},
-      {{.stack_bytes = 4096}, Errc::unsupported, "Config::stack_bytes: 4096", "4194304"},
-      {{.stack_bytes = 1 << 20}, Errc::unsupported, "Config::stack_bytes: 1048576", "4 MiB"},
+      {{.stack_bytes = 0}, Errc::unsupported, "Config::stack_bytes: 0", "6291456"},
+      {{.stack_bytes = 4096}, Errc::unsupported, "Config::stack_bytes: 4096", "6291456"},
+      {{.stack_bytes = 1 << 20}, Errc::unsupported, "Config::stack_bytes: 1048576", "6 MiB"},
       {{.switch_interval = 0us}, Errc::unsupported, "Config::switch_interval: 0 us", "1 us"},
       {{.switch_interval = -5ms}, Errc::unsupported, "Config::switch_interval: -5000 us", "1 us"},
       {{.switch_interval = std::chrono::microseconds::max()},
@@ -189,12 +189,12 @@ TEST_CASE("A01: what a Config cannot have is refused by its name before anything
   }
   CHECK(threads_of_this_process() == before);
   CHECK(PythonExecutor::initialize({.stack_bytes = 1}) == static_cast<int>(Errc::unsupported));
-  const Running running({.num_workers = 1, .stack_bytes = 4 << 20, .switch_interval = 1us});
+  const Running running({.num_workers = 1, .stack_bytes = 6 << 20, .switch_interval = 1us});
   CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);
 }
 
 TEST_CASE("A01: on the least stack that there may be, runaway recursion is a RecursionError") {
-  const Running running({.num_workers = 1, .stack_bytes = 4 << 20});
+  const Running running({.num_workers = 1, .stack_bytes = 6 << 20});
   for (const char* const code :
        {"f = lambda x: sorted([x], key=f)\nf(0)", "import json\njson.loads('[' * 100_000)",
         "x = []\nfor _ in range(100_000): x = [x]\nrepr(x)",
