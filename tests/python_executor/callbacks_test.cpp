@@ -22,6 +22,7 @@
 #include "executors/python/values/conversion.h"
 #include "framework/clock.h"
 #include "framework/event_loop.h"
+#include "tests/python_executor/loop_thread.h"
 
 namespace unirun::python {
 namespace {
@@ -60,22 +61,6 @@ Value value_of(std::string code) {
   REQUIRE_MESSAGE(value.ok(), (value.ok() ? "" : value.error().traceback));
   return *std::move(value);
 }
-
-// An event loop on a thread of its own.
-class LoopThread {
- public:
-  LoopThread() : thread_([this] { loop_.run(); }) {}
-  ~LoopThread() {
-    loop_.stop();
-    thread_.join();
-  }
-  EventLoop& loop() { return loop_; }
-
- private:
-  SystemClock clock_;
-  EventLoop loop_{clock_};
-  std::thread thread_;
-};
 
 int add(int one, int other) { return one + other; }
 

@@ -30,6 +30,7 @@
 #include "framework/clock.h"
 #include "framework/event_loop.h"
 #include "tests/python_executor/executor_fixture.h"
+#include "tests/python_executor/loop_thread.h"
 #include "tests/python_executor/module_folder.h"
 #include "tests/python_executor/sanitizer.h"
 
@@ -319,23 +320,6 @@ Value value_of(const CallSpec& spec) {
                   (outcome.ok() ? "" : outcome.error().message + outcome.error().traceback));
   return *std::move(outcome);
 }
-
-// An event loop on a thread of its own.
-class LoopThread {
- public:
-  LoopThread() : thread_([this] { loop_.run(); }) {}
-  ~LoopThread() {
-    loop_.stop();
-    thread_.join();
-  }
-  EventLoop& loop() { return loop_; }
-  [[nodiscard]] std::thread::id id() const { return thread_.get_id(); }
-
- private:
-  SystemClock clock_;
-  EventLoop loop_{clock_};
-  std::thread thread_;
-};
 
 // {"deep": an object of Python's}.
 Value a_ref_within() {
