@@ -38,4 +38,5 @@ def test_lives_leave_nothing_behind(tmp_path: Path, executor: str, warm_up: int,
     assert abs(grown["threads"]) <= 2, grown  # One may be ending while the next begins.
     assert abs(grown["threads of threading"]) <= 1, grown
     assert abs(grown["descriptors"]) <= 2, grown
-    assert grown["resident"] < 8 << 20, grown
+    # What leaks grows with every fifth. A heap that a busy machine made larger in one step stays so, and is no leak.
+    assert min(grown["resident"]) < 1 << 20, grown
