@@ -109,19 +109,32 @@ def test_five_hundred_connections_and_garbage_do_not_hold_up_supervision() -> No
         assert host.ask("GET", "/v1/version")["host"] == "h"
 
 
+def computing_of(host: RealHost) -> float:
+    """Seconds that its process and what has run for it so far were on a processor, which no other load adds to."""
+    assert host.process is not None
+    tasks = Path(f"/proc/{host.process.pid}/task").glob("*/schedstat")
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9 + ended.ru_utime + ended.ru_stime
+
+
 @pytest.mark.slow
-def test_status_of_a_thousand_children_takes_milliseconds() -> None:
+def test_status_of_a_thousand_children_takes_a_few_starts_of_the_program() -> None:
+    """How many milliseconds that are is benchmarks/supervision/status_latency.py's to say."""
     with RealHost() as host:
         host.keep_events = False
         host.start(tree({"id": "w", "instances": 1000, "command": ["sleep", "1000"]}))
         host.wait_for("supervisor_started", "s")
-        times = []
+
+        def call(*words: str) -> tuple[float, bytes]:
+            before = computing_of(host)
+            done = subprocess.run([BINARY, *words], capture_output=True, check=True)
+            return computing_of(host) - before, done.stdout
+
+        starts, times = [], []
         for _ in range(20):
-            began = time.monotonic()
-            done = subprocess.run(
-                [BINARY, "--socket", host.socket_path, "status", "--json"], capture_output=True, check=True
-            )
-            times.append(time.monotonic() - began)
-            assert len(json.loads(done.stdout)["services"]) == 1001
-        print(f"fastest {min(times) * 1000:.1f} ms, median {sorted(times)[10] * 1000:.1f} ms")
-        assert min(times) < 0.025
+            starts.append(call("version")[0])
+            took, text = call("--socket", str(host.socket_path), "status", "--json")
+            times.append(took)
+            assert len(json.loads(text)["services"]) == 1001
+        print(f"{min(times) * 1000:.1f} ms, a start {min(starts) * 1000:.1f} ms")
+        assert min(times) < 8 * min(starts)
