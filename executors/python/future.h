@@ -114,12 +114,16 @@ class Outcome : public TaskState {
  public:
   using Kept = typename detail::Kept<T>::Type;
 
-  // REQUIRES, here and in fail(): claimed.
-  void settle(Result<Kept>&& outcome) noexcept {
-    if (!outcome.ok())
-      return Outcome::fail(outcome.error());  // Whoever overrides fail() calls this.
-    if constexpr (!std::is_void_v<Kept>) value_.emplace(*std::move(outcome));
-    announce();
+  // REQUIRES, here and below: claimed.
+  void settle(Result<Kept>&& outcome) noexcept { go_on(settle_only(std::move(outcome))); }
+  // The same, but what follows is the caller's to run.
+  [[nodiscard]] std::unique_ptr<Continuation> settle_only(Result<Kept>&& outcome) noexcept {
+    if (!outcome.ok()) {
+      error_ = std::make_unique<Error>(outcome.error());
+    } else if constexpr (!std::is_void_v<Kept>) {
+      value_.emplace(*std::move(outcome));
+    }
+    return announce_only();
   }
   void fail(Error error) noexcept override {
     error_ = std::make_unique<Error>(std::move(error));
@@ -221,23 +225,26 @@ class [[nodiscard]] future {
   auto then(Function function) {
     if constexpr (std::is_same_v<T, PyObject*>) {
       // The outcome, which the follow-up shares.
-      return follow_up(std::move(function), [from = state().get()](Shared<TaskState> task) {
+      return follow_up(std::move(function), [from = state().get()](auto task) {
         // An error needs no worker: they may all be busy, or gone.
-        if (from->error() != nullptr) return run_here(task);
-        enqueue_in(from->value().interpreter_id(), std::move(task));
+        if (from->error() != nullptr) return run_here(std::move(task));
+        enqueue_in(from->value().interpreter_id(), Shared<TaskState>(task.release()));
+        return Next();
       });
     } else if (EventLoop* const loop = EventLoop::current(); loop != nullptr) {
       return then_on(*loop, std::move(function));
     } else {
-      return follow_up(std::move(function), run_here);
+      return follow_up(std::move(function), [](auto task) { return run_here(std::move(task)); });
     }
   }
   // Calls it on that loop, which outlives the task. A PyObject* may be passed on there, not
   // touched.
   template <class Function>
   auto then_on(EventLoop& loop, Function function) {
-    return follow_up(std::move(function), [&loop](Shared<TaskState> task) {
-      loop.post([posted = std::make_shared<Posted>(std::move(task))] { posted->run(); });
+    return follow_up(std::move(function), [&loop](auto task) {
+      Shared<TaskState> shared(task.release());
+      loop.post([posted = std::make_shared<Posted>(std::move(shared))] { posted->run(); });
+      return Next();
     });
   }
 
@@ -246,13 +253,19 @@ class [[nodiscard]] future {
   auto operator co_await() && { return Awaiter{std::move(*this), EventLoop::current()}; }
 
  private:
+  using Next = std::unique_ptr<Continuation>;
+
   class Resumption final : public Continuation {
    public:
     Resumption(std::coroutine_handle<> awaiting, EventLoop* loop)
         : awaiting_(awaiting), loop_(loop) {}
-    void run() noexcept override {
-      if (loop_ == nullptr) return awaiting_.resume();
-      loop_->post([awaiting = awaiting_] { awaiting.resume(); });
+    Next run() noexcept override {
+      if (loop_ == nullptr) {
+        awaiting_.resume();
+      } else {
+        loop_->post([awaiting = awaiting_] { awaiting.resume(); });
+      }
+      return nullptr;
     }
 
    private:
@@ -279,11 +292,14 @@ class [[nodiscard]] future {
     FollowUp(Shared<Outcome<T>> from, Function function)
         : from_(std::move(from)), function_(std::move(function)) {}
 
-    void run() noexcept override {
+    void run() noexcept override { this->go_on(run_only()); }
+    // The same, but what follows is the caller's to run.
+    [[nodiscard]] Next run_only() noexcept {
       auto outcome = call();
       function_.reset();
-      if (this->claim(outcome.ok() ? Ending::executed : Ending::failed))
-        this->settle(std::move(outcome));
+      from_ = {};  // Else the last of a chain would own it to its first.
+      if (!this->claim(outcome.ok() ? Ending::executed : Ending::failed)) return nullptr;
+      return this->settle_only(std::move(outcome));
     }
 
    private:
@@ -303,14 +319,14 @@ class [[nodiscard]] future {
   };
 
   // Hands a follow-up to where it is to run.
-  template <class Go>
+  template <class Task, class Go>
   class Relay final : public Continuation {
    public:
-    Relay(Shared<TaskState> task, Go go) : task_(std::move(task)), go_(std::move(go)) {}
-    void run() noexcept override { go_(std::move(task_)); }
+    Relay(Shared<Task> task, Go go) : task_(std::move(task)), go_(std::move(go)) {}
+    Next run() noexcept override { return go_(std::move(task_)); }
 
    private:
-    Shared<TaskState> task_;
+    Shared<Task> task_;
     Go go_;
   };
 
@@ -324,24 +340,28 @@ class [[nodiscard]] future {
       if (task_->claim_before_start(Ending::failed))
         task_->fail({.code = Errc::loop_stopped, .message = "the loop ended before it ran this"});
     }
-    void run() const { run_here(task_); }
+    void run() const {
+      if (task_->start()) task_->run();
+    }
 
    private:
     const Shared<TaskState> task_;
   };
 
-  static void run_here(const Shared<TaskState>& task) {
-    if (task->start()) task->run();
+  template <class Task>
+  static Next run_here(Shared<Task> task) {
+    return task->start() ? task->run_only() : nullptr;
   }
 
   template <class Function, class Go>
   auto follow_up(Function function, Go go) {
     using U = typename decltype(value_given_to(std::declval<Function&>()))::Type;
-    auto* const task = new FollowUp<U, Function>(state(), std::move(function));
-    Shared<Outcome<U>> shared(task);
+    using Task = FollowUp<U, Function>;
+    Shared<Task> task(new Task(state(), std::move(function)));
     task->add_owner();
+    Shared<Outcome<U>> shared(task.get());
     const Shared<Outcome<T>> from = std::exchange(state_, {});
-    from->follow(std::make_unique<Relay<Go>>(Shared<TaskState>(task), std::move(go)));
+    from->follow(std::make_unique<Relay<Task, Go>>(std::move(task), std::move(go)));
     return future<U>(std::move(shared));
   }
 

@@ -646,6 +646,53 @@ TEST_CASE("A04: an error goes by the continuations though every worker is busy, 
   ending.join();
 }
 
+namespace {
+
+// So many that a stack would not hold a call of each.
+constexpr long links = 300'000;
+
+// Grows while its first task has not ended, as a program's "after all that was asked for so far".
+template <class T, class Function>
+future<T> chain_of(future<T> tail, Function next) {
+  for (long link = 0; link < links; ++link) tail = std::move(tail).then(next);
+  return tail;
+}
+
+}  // namespace
+
+TEST_CASE("A04: a chain of continuations is as long as one likes") {
+  const Running running({.num_workers = 1, .queue_size = 10});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  const auto add_one = [](long value) { return value + 1; };
+  auto sum = chain_of(PythonExecutor::submit([] { return 0L; }), add_one);
+  auto failed = chain_of(PythonExecutor::submit([]() -> Result<long> {
+                           return Error{.code = Errc::cancelled, .message = "no"};
+                         }),
+                         add_one);
+  gate.let_go();
+  CHECK(*sum.get() == links);
+  CHECK(failed.get().error().message == "no");
+  CHECK(first.get().ok());
+}
+
+TEST_CASE("A04: a chain of continuations of Python objects is as long as one likes") {
+  const Running running({.num_workers = 1, .queue_size = 10});
+  Gated gate;
+  auto first = PythonExecutor::submit(gate.task());
+  gate.wait_until_running();
+  const auto add_one = [](PyObject* value) { return PyLong_FromLong(PyLong_AsLong(value) + 1); };
+  auto sum = chain_of(PythonExecutor::submit([] { return PyLong_FromLong(0); }), add_one);
+  auto failed =
+      chain_of(PythonExecutor::submit([] { return execute("raise ValueError('no')"); }), add_one);
+  gate.let_go();
+  auto number = std::move(sum).then([](PyObject* value) { return PyLong_AsLong(value); });
+  CHECK(*number.get() == links);
+  CHECK(failed.get().error().message == "no");
+  CHECK(first.get().ok());
+}
+
 TEST_CASE("A04: on a loop a continuation of a plain value comes back to that loop") {
   const Running running;
   const SystemClock clock;

@@ -39,14 +39,17 @@ bool is_end_as_told(const Result<Value>& outcome) {
 // What follows a call.
 class Gather::Arrival final : public Continuation {
  public:
-  Arrival(Shared<Gather> gather, std::size_t at, Outcome<Value>& call)
-      : gather_(std::move(gather)), at_(at), call_(call) {}
-  void run() noexcept override { gather_->arrive(at_, call_.take_outcome(), call_.has_started()); }
+  Arrival(Shared<Gather> gather, std::size_t at, Shared<Outcome<Value>> call)
+      : gather_(std::move(gather)), at_(at), call_(std::move(call)) {}
+  std::unique_ptr<Continuation> run() noexcept override {
+    gather_->arrive(at_, call_->take_outcome(), call_->has_started());
+    return nullptr;
+  }
 
  private:
   Shared<Gather> gather_;
   std::size_t at_;
-  Outcome<Value>& call_;  // Which owns this.
+  const Shared<Outcome<Value>> call_;
 };
 
 Gather::Gather(std::span<const CallSpec> calls, const GatherOptions& options)
@@ -109,7 +112,7 @@ void Gather::start_call(std::size_t at) {
   auto* const call = new AsyncCall(std::move(spec), context_);
   const Shared<Outcome<Value>> shared(call);
   call->add_owner();
-  call->follow(std::make_unique<Arrival>(share(), at, *call));
+  call->follow(std::make_unique<Arrival>(share(), at, shared));
   Runtime::get().submit(Shared<TaskState>(call), {});
   bool is_late = false;
   {

@@ -116,22 +116,25 @@ PyObject* is_initialized(PyObject* /*module*/, PyObject* /*unused*/) {
 // Calls `refused` with what ended the task, if that was anything but its return.
 class Refusal final : public Continuation {
  public:
-  Refusal(Outcome<PyObject*>& outcome, Ref refused)
-      : outcome_(outcome), refused_(std::move(refused)) {}
+  Refusal(Shared<Outcome<PyObject*>> task, Ref refused)
+      : task_(std::move(task)), refused_(std::move(refused)) {}
 
-  void run() noexcept override {
-    const Error* const error = outcome_.error();
-    if (error == nullptr) return;
+  std::unique_ptr<Continuation> run() noexcept override {
+    if (const Error* const error = task_->error(); error != nullptr) tell(*error);
+    return nullptr;
+  }
+
+ private:
+  void tell(const Error& error) const noexcept {
     const GILGuard guard;
     if (!guard.attached()) return;
-    raise_error(*error);
+    raise_error(error);
     const Reference exception = take_exception();
     if (Reference::steal(PyObject_CallOneArg(refused_.get(), exception.get()))) return;
     PyErr_WriteUnraisable(refused_.get());
   }
 
- private:
-  Outcome<PyObject*>& outcome_;
+  const Shared<Outcome<PyObject*>> task_;
   const Ref refused_;
 };
 
@@ -157,7 +160,7 @@ PyObject* submit(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t co
   if (PythonExecutor::is_initialized() && Runtime::get().has_own_interpreters())
     return refuse(arguments[1], objects_stay());
   const auto outcome = PythonExecutor::submit(Ref::borrow(arguments[0])).release();
-  outcome->follow(std::make_unique<Refusal>(*outcome, Ref::borrow(arguments[1])));
+  outcome->follow(std::make_unique<Refusal>(outcome, Ref::borrow(arguments[1])));
   Py_RETURN_NONE;
 }
 

@@ -273,12 +273,14 @@ class Delivery final : public Continuation {
   Delivery(Shared<NativeCall> call, std::weak_ptr<AsyncioMailbox> mailbox, Ref future)
       : call_(std::move(call)), mailbox_(std::move(mailbox)), future_(std::move(future)) {}
 
-  void run() noexcept override {
-    const auto mailbox = mailbox_.lock();
-    if (mailbox == nullptr) return;  // The loop has ended: nobody waits any more.
-    mailbox->post([call = std::move(call_), future = std::move(future_)] {
-      settle_future(future.get(), *call);
-    });
+  std::unique_ptr<Continuation> run() noexcept override {
+    // Where the loop has ended nobody waits any more.
+    if (const auto mailbox = mailbox_.lock(); mailbox != nullptr) {
+      mailbox->post([call = std::move(call_), future = std::move(future_)] {
+        settle_future(future.get(), *call);
+      });
+    }
+    return nullptr;
   }
 
  private:

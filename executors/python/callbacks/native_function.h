@@ -151,21 +151,24 @@ class IntoValue final : public Continuation {
  public:
   IntoValue(Shared<Outcome<T>> from, Shared<Outcome<Value>> to)
       : from_(std::move(from)), to_(std::move(to)) {}
-  void run() noexcept override {
+  std::unique_ptr<Continuation> run() noexcept override {
     auto outcome = from_->take_outcome();
-    if (!to_->claim(outcome.ok() ? Ending::executed : Ending::failed)) return;
-    if (!outcome.ok()) {
-      to_->fail(outcome.error());
-    } else if constexpr (std::is_void_v<T>) {
-      to_->settle(Value());
-    } else if constexpr (std::same_as<T, Value>) {
-      to_->settle(std::move(outcome));
-    } else {
-      to_->settle(make_value(*std::move(outcome)));
-    }
+    if (!to_->claim(outcome.ok() ? Ending::executed : Ending::failed)) return nullptr;
+    return to_->settle_only(value_of(std::move(outcome)));
   }
 
  private:
+  static Result<Value> value_of(Result<typename Outcome<T>::Kept>&& outcome) {
+    if (!outcome.ok()) return outcome.error();
+    if constexpr (std::is_void_v<T>) {
+      return Value();
+    } else if constexpr (std::same_as<T, Value>) {
+      return std::move(outcome);
+    } else {
+      return make_value(*std::move(outcome));
+    }
+  }
+
   const Shared<Outcome<T>> from_;
   const Shared<Outcome<Value>> to_;
 };

@@ -100,7 +100,10 @@ class CallbackDesk::Reply final : public Continuation {
  public:
   Reply(Shared<Outcome<Value>> call, std::shared_ptr<Way> way, std::uint64_t id)
       : call_(std::move(call)), way_(std::move(way)), id_(id) {}
-  void run() noexcept override { way_->answer(way_, id_, for_elsewhere(call_->take_outcome())); }
+  std::unique_ptr<Continuation> run() noexcept override {
+    way_->answer(way_, id_, for_elsewhere(call_->take_outcome()));
+    return nullptr;
+  }
 
  private:
   const Shared<Outcome<Value>> call_;

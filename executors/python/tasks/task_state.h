@@ -41,7 +41,10 @@ class Continuation {
   Continuation(const Continuation&) = delete;
   Continuation& operator=(const Continuation&) = delete;
   virtual ~Continuation() = default;
-  virtual void run() noexcept = 0;
+  // Gives what follows in its turn, or null. Whoever runs it goes on with that: if each ran the
+  // next one, a long chain would need a stack as long. The task may be gone: whoever reads it owns
+  // it.
+  [[nodiscard]] virtual std::unique_ptr<Continuation> run() noexcept = 0;
 };
 
 class TaskState {
@@ -137,7 +140,8 @@ class TaskState {
   // Runs it once the outcome is there, or here and now. One for each task: REQUIRES the first call.
   void follow(std::unique_ptr<Continuation> continuation) {
     continuation_ = std::move(continuation);
-    if ((word_.fetch_or(followed, std::memory_order_acq_rel) & settled) != 0) go_on();
+    if ((word_.fetch_or(followed, std::memory_order_acq_rel) & settled) != 0)
+      go_on(std::move(continuation_));
   }
 
   TaskState* next = nullptr;                 // In the queue where it stands.
@@ -154,12 +158,17 @@ class TaskState {
  protected:
   virtual ~TaskState() = default;
 
-  // Makes the outcome visible and wakes whoever waits for it. REQUIRES: claimed, and the outcome
-  // set.
-  void announce() noexcept {
+  // Makes the outcome visible, wakes whoever waits for it, and runs what follows. REQUIRES, here
+  // and below: claimed, and the outcome set.
+  void announce() noexcept { go_on(announce_only()); }
+  // The same, but what follows is the caller's to run.
+  [[nodiscard]] std::unique_ptr<Continuation> announce_only() noexcept {
     const std::uint32_t seen = word_.fetch_or(settled, std::memory_order_acq_rel);
     if ((seen & awaited) != 0) futex_wake_all(word_);
-    if ((seen & followed) != 0) go_on();
+    return (seen & followed) != 0 ? std::move(continuation_) : nullptr;
+  }
+  static void go_on(std::unique_ptr<Continuation> next) noexcept {
+    while (next) next = next->run();
   }
 
  private:
@@ -186,16 +195,13 @@ class TaskState {
   [[nodiscard]] bool has(std::uint32_t bit) const {
     return (word_.load(std::memory_order_acquire) & bit) != 0;
   }
-  // Whoever came second to the word, of the one who settles and the one who follows.
-  void go_on() noexcept {
-    const std::unique_ptr<Continuation> continuation = std::move(continuation_);
-    continuation->run();
-  }
 
   const std::uint32_t born_after_ = Forks::count();  // So many.
   std::atomic<std::uint32_t> word_{0};               // The bits above; whoever waits sleeps on it.
   std::atomic<std::uint32_t> owners_{1};
-  std::unique_ptr<Continuation> continuation_;  // There once the word says `followed`.
+  // There once the word says `followed`. Whoever comes second to the word takes it, of the one who
+  // settles and the one who follows.
+  std::unique_ptr<Continuation> continuation_;
 };
 
 // Owns a share of a task.
