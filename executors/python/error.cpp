@@ -1,5 +1,7 @@
 #include "executors/python/error.h"
 
+#include <fmt/format.h>
+
 namespace unirun::python {
 
 std::string_view to_string(Errc code) {
@@ -29,6 +31,11 @@ std::string_view to_string(Errc code) {
     case Errc::unknown_function: return "unknown_function";
   }
   unreachable();
+}
+
+Error error_in(std::string_view place, Error error) {
+  error.message = fmt::format("{}: {}", place, error.message);
+  return error;
 }
 
 }  // namespace unirun::python

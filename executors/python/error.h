@@ -55,6 +55,9 @@ struct Error {
   Ref exception{};
 };
 
+// The same, in a place: "argument 2: ...".
+[[nodiscard]] Error error_in(std::string_view place, Error error);
+
 template <class T>
 using Result = unirun::Result<T, Error>;
 

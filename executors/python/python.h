@@ -6,6 +6,7 @@
 #include <Python.h>
 // Python.h first.
 
+#include <string_view>
 #include <utility>
 
 namespace unirun::python {
@@ -32,6 +33,13 @@ class Reference {
   explicit Reference(PyObject* object) : object_(object) {}
   PyObject* object_ = nullptr;
 };
+
+// The one string of this text that names are compared with. Null: an exception is set.
+[[nodiscard]] inline Reference interned(std::string_view text) {
+  PyObject* string = PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));
+  if (string != nullptr) PyUnicode_InternInPlace(&string);
+  return Reference::steal(string);
+}
 
 // For tables of slots and of methods, which know one type of function.
 template <class Function>

@@ -68,17 +68,17 @@ Result<void> AsgiConnection::send_blocking(AsgiEvent event, Duration timeout) {
 }
 
 std::optional<Result<AsgiEvent>> AsgiConnection::receive_blocking(Duration timeout) {
-  using Received = Result<AsgiEvent>;
+  using NextEvent = Result<AsgiEvent>;
   if (const auto may = check_no_loop("AsgiConnection::receive_blocking"); !may.ok())
-    return Received(may.error());
+    return NextEvent(may.error());
   if (read_.empty()) {
     const bool is_there = wait_here(
         timeout, [this](auto wake) { return !line_->to_client().wait_for_items(std::move(wake)); });
-    if (!is_there) return Received(nothing_within(timeout, "sent nothing"));
+    if (!is_there) return NextEvent(nothing_within(timeout, "sent nothing"));
     read_ = line_->to_client().take();
   }
   if (read_.empty()) return std::nullopt;
-  std::optional<Received> event(std::move(read_.front()));
+  std::optional<NextEvent> event(std::move(read_.front()));
   read_.pop_front();
   line_->to_client().read_one();
   return event;

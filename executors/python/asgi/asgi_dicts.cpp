@@ -127,9 +127,9 @@ Reference extensions(const Scope& scope) {
 // ---- From Python ----
 
 // What an application sends, key by key. Once something is wrong an exception is set.
-class Reader {
+class DictReader {
  public:
-  Reader(const AsgiWords& words, PyObject* dict, Type type)
+  DictReader(const AsgiWords& words, PyObject* dict, Type type)
       : words_(words), dict_(dict), type_(to_string(type)) {}
 
   [[nodiscard]] bool is_good() const { return is_good_; }
@@ -225,7 +225,7 @@ class Reader {
   bool is_good_ = true;
 };
 
-void read_start(Reader& reader, AsgiEvent& event) {
+void read_start(DictReader& reader, AsgiEvent& event) {
   const auto status = reader.number(Word::status);
   if (reader.is_good() && (!status || *status < 100 || *status > 999))
     return reader.wrong_value("'status' has to be there, a number from 100 to 999");
@@ -233,19 +233,19 @@ void read_start(Reader& reader, AsgiEvent& event) {
   event.headers = reader.headers();
 }
 
-void read_body(Reader& reader, AsgiEvent& event) {
+void read_body(DictReader& reader, AsgiEvent& event) {
   event.body = reader.bytes(Word::body).value_or(Bytes());
   event.more_body = reader.flag(Word::more_body);
 }
 
-void read_frame(Reader& reader, AsgiEvent& event) {
+void read_frame(DictReader& reader, AsgiEvent& event) {
   event.text = reader.text(Word::text);
   event.bytes = reader.bytes(Word::bytes);
   if (reader.is_good() && event.text.has_value() == event.bytes.has_value())
     reader.wrong_value("either 'text' or 'bytes' has to be there");
 }
 
-void read(Reader& reader, AsgiEvent& event) {
+void read(DictReader& reader, AsgiEvent& event) {
   switch (event.type) {
     case Type::http_response_start:
     case Type::websocket_http_response_start: return read_start(reader, event);
@@ -346,7 +346,7 @@ std::optional<AsgiEvent> event_of(const AsgiWords& words, PyObject* dict) {
     return std::nullopt;
   }
   AsgiEvent event{.type = *type};
-  Reader reader(words, dict, *type);
+  DictReader reader(words, dict, *type);
   read(reader, event);
   if (!reader.is_good()) return std::nullopt;
   return event;

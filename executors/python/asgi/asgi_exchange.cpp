@@ -11,7 +11,7 @@
 namespace unirun::python {
 namespace {
 
-constexpr const char* capsule_name = "unirun.AsgiExchange";
+constexpr const char* exchange_capsule = "unirun.AsgiExchange";
 
 Error ended_too_early(const AsgiProtocol& protocol) {
   const char* const what =
@@ -32,8 +32,8 @@ Reference AsgiExchange::make_ends(const AsgiWords& words) {
   using Share = std::shared_ptr<AsgiExchange>;
   auto* const share = new Share(shared_from_this());
   const Reference capsule =
-      Reference::steal(PyCapsule_New(share, capsule_name, [](PyObject* dropped) {
-        delete static_cast<Share*>(PyCapsule_GetPointer(dropped, capsule_name));
+      Reference::steal(PyCapsule_New(share, exchange_capsule, [](PyObject* dropped) {
+        delete static_cast<Share*>(PyCapsule_GetPointer(dropped, exchange_capsule));
       }));
   if (!capsule) {
     delete share;
@@ -71,7 +71,7 @@ Result<Reference> AsgiExchange::call_application() noexcept {
 
 AsgiExchange* AsgiExchange::of(PyObject* capsule) {
   AsgiExchange* const exchange =
-      static_cast<std::shared_ptr<AsgiExchange>*>(PyCapsule_GetPointer(capsule, capsule_name))
+      static_cast<std::shared_ptr<AsgiExchange>*>(PyCapsule_GetPointer(capsule, exchange_capsule))
           ->get();
   if (CoroutineLoop::current() == exchange->loop_) return exchange;
   PyErr_SetString(PyExc_RuntimeError,

@@ -9,7 +9,7 @@
 namespace unirun::python {
 namespace {
 
-constexpr const char* capsule_name = "unirun.asgi";
+constexpr const char* words_capsule = "unirun.asgi";
 
 constexpr std::array<std::string_view, static_cast<std::size_t>(AsgiWord::count)> key_names{
     "type",        "asgi",    "version",      "spec_version", "http_version", "method",
@@ -35,14 +35,8 @@ def make_ends(take, put):
     return receive, send
 )";
 
-Reference interned(std::string_view text) {
-  PyObject* string = PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));
-  if (string != nullptr) PyUnicode_InternInPlace(&string);
-  return Reference::steal(string);
-}
-
-void destroy(PyObject* capsule) {
-  delete static_cast<AsgiWords*>(PyCapsule_GetPointer(capsule, capsule_name));
+void destroy_words(PyObject* capsule) {
+  delete static_cast<AsgiWords*>(PyCapsule_GetPointer(capsule, words_capsule));
 }
 
 }  // namespace
@@ -61,15 +55,15 @@ bool AsgiWords::fill() {
 }
 
 AsgiWords* AsgiWords::of_this_interpreter() {
-  PyObject* const capsule = kept_object(capsule_name, [] {
+  PyObject* const capsule = kept_object(words_capsule, [] {
     auto made = std::unique_ptr<AsgiWords>(new AsgiWords);
-    Reference holder =
-        Reference::steal(made->fill() ? PyCapsule_New(made.get(), capsule_name, destroy) : nullptr);
+    Reference holder = Reference::steal(
+        made->fill() ? PyCapsule_New(made.get(), words_capsule, destroy_words) : nullptr);
     if (holder) static_cast<void>(made.release());
     return holder;
   });
   if (capsule == nullptr) return nullptr;
-  return static_cast<AsgiWords*>(PyCapsule_GetPointer(capsule, capsule_name));
+  return static_cast<AsgiWords*>(PyCapsule_GetPointer(capsule, words_capsule));
 }
 
 AsgiWords* AsgiWords::current() {

@@ -47,7 +47,7 @@ class AsyncCall final : public Outcome<Value>, private CoroutineTask {
   Result<Ref> function_ = Ref();  // Once it was looked up.
   bool is_plain_ = false;         // A loop has found so, and passed it on.
   Ref context_;
-  Registration cancellation_;  // Last: it may call for the rest.
+  unirun::Registration cancellation_;  // Last: it may call for the rest.
 };
 
 }  // namespace unirun::python

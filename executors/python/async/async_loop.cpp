@@ -13,12 +13,6 @@
 #include "framework/clock.h"
 
 namespace unirun::python {
-namespace {
-
-// So many tasks begin before asyncio has its turn.
-constexpr unsigned tasks_per_turn = 256;
-
-}  // namespace
 
 AsyncLoop::~AsyncLoop() {
   if (bell_ >= 0) ::close(bell_);

@@ -12,10 +12,10 @@ namespace {
 
 using Share = std::shared_ptr<AsyncioMailbox>;
 
-constexpr const char* capsule_name = "unirun.AsyncioMailbox";
+constexpr const char* mailbox_capsule = "unirun.AsyncioMailbox";
 
 Share& share_of(PyObject* capsule) {
-  return *static_cast<Share*>(PyCapsule_GetPointer(capsule, capsule_name));
+  return *static_cast<Share*>(PyCapsule_GetPointer(capsule, mailbox_capsule));
 }
 
 // The loop that ran last on this thread, and its mailbox, which knows whether that loop is there
@@ -47,7 +47,7 @@ Share AsyncioMailbox::of_running_loop(PyObject* loop) {
   if (descriptor < 0) return PyErr_SetFromErrno(PyExc_OSError), nullptr;
   Share mailbox = std::make_shared<AsyncioMailbox>(descriptor);
   auto* const share = new Share(mailbox);
-  const Reference capsule = Reference::steal(PyCapsule_New(share, capsule_name, drop_share));
+  const Reference capsule = Reference::steal(PyCapsule_New(share, mailbox_capsule, drop_share));
   if (!capsule) return delete share, nullptr;
   const Reference callback = Reference::steal(PyCFunction_New(&reader, capsule.get()));
   const Reference added = Reference::steal(

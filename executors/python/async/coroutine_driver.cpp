@@ -99,7 +99,7 @@ PyObject* itself(PyObject* self) { return Py_NewRef(self); }
 PyObject* await(PyObject* self, PyObject* /*nothing*/) { return Py_NewRef(self); }
 
 // __qualname__, cr_frame, cr_code and whatever else debuggers ask for.
-PyObject* get_attribute(PyObject* self, PyObject* name) {
+PyObject* get_driver_attribute(PyObject* self, PyObject* name) {
   PyObject* const own = PyObject_GenericGetAttr(self, name);
   if (own != nullptr || PyErr_ExceptionMatches(PyExc_AttributeError) == 0) return own;
   PyErr_Clear();
@@ -125,7 +125,7 @@ void dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
-std::array<PyMethodDef, 5> methods{{
+std::array<PyMethodDef, 5> driver_methods{{
     {"send", send, METH_O, nullptr},
     {"throw", throw_into, METH_VARARGS, nullptr},
     {"close", close, METH_NOARGS, nullptr},
@@ -133,12 +133,12 @@ std::array<PyMethodDef, 5> methods{{
     {nullptr, nullptr, 0, nullptr},
 }};
 
-std::array<PyType_Slot, 10> slots{{
+std::array<PyType_Slot, 10> driver_slots{{
     {Py_tp_dealloc, slot(dealloc)},
     {Py_tp_traverse, slot(traverse)},
     {Py_tp_clear, slot(clear)},
-    {Py_tp_getattro, slot(get_attribute)},
-    {Py_tp_methods, methods.data()},
+    {Py_tp_getattro, slot(get_driver_attribute)},
+    {Py_tp_methods, driver_methods.data()},
     {Py_tp_iter, slot(itself)},
     {Py_tp_iternext, slot(next)},
     {Py_am_await, slot(itself)},
@@ -148,7 +148,7 @@ std::array<PyType_Slot, 10> slots{{
 
 PyType_Spec spec{"unirun.CoroutineDriver", sizeof(CoroutineDriver), 0,
                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                 slots.data()};
+                 driver_slots.data()};
 
 // What can be sent to: a coroutine itself, else what its __await__ gives.
 Reference sendable(PyObject* awaitable) {

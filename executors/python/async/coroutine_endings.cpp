@@ -16,9 +16,6 @@ namespace {
 // What goes on by turns is looked at ever more rarely, but as often as this.
 constexpr Duration longest_wait = std::chrono::seconds(1);
 
-// So long a closed context waits for a coroutine that was cancelled.
-constexpr Duration patience = std::chrono::seconds(5);
-
 }  // namespace
 
 struct CoroutineEndings::Watch {

@@ -19,6 +19,9 @@ class CoroutineEndings {
  public:
   using GiveUp = std::function<bool(CoroutineLoop& loop, const TaskState& task)>;
 
+  // Who waits for one that was told to end waits so long.
+  static constexpr Duration patience = std::chrono::seconds(5);
+
   // `give_up` is called for a loop that does not come back from a step. False: as Interruptions has
   // it.
   CoroutineEndings(Interruptions& interruptions, GiveUp give_up)

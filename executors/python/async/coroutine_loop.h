@@ -51,6 +51,9 @@ class CoroutineLoop : protected Asyncio::Client {
   CoroutineLoop& operator=(const CoroutineLoop&) = delete;
   virtual ~CoroutineLoop() = default;
 
+  // So many tasks begin at most before what has begun has its turn.
+  static constexpr unsigned tasks_per_turn = 256;
+
   // The one whose turn it is on this thread: what waits here would hold it up. Null: none's.
   [[nodiscard]] static CoroutineLoop* current();
 

@@ -12,7 +12,7 @@ namespace {
 // Of two names that share a place the later stays, and the other is looked up again.
 constexpr std::size_t places = 4096;
 
-std::array<std::atomic<std::uint64_t>, places> names{};
+std::array<std::atomic<std::uint64_t>, places> prints{};
 
 // Never 0, which is nobody's.
 std::uint64_t print_of(std::string_view module, std::string_view function) {
@@ -21,7 +21,7 @@ std::uint64_t print_of(std::string_view module, std::string_view function) {
   return (std::uint64_t{hash(module)} * odd + std::uint64_t{hash(function)}) | 1U;
 }
 
-std::atomic<std::uint64_t>& place_of(std::uint64_t print) { return names[(print >> 1U) % places]; }
+std::atomic<std::uint64_t>& place_of(std::uint64_t print) { return prints[(print >> 1U) % places]; }
 
 }  // namespace
 

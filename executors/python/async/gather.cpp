@@ -6,14 +6,12 @@
 #include <memory>
 #include <utility>
 
+#include "executors/python/async/coroutine_endings.h"
 #include "executors/python/calls/function_cache.h"
 #include "executors/python/runtime.h"
 
 namespace unirun::python {
 namespace {
-
-// What was told to end is awaited for so long at most.
-constexpr Duration patience = std::chrono::seconds(5);
 
 Error timed_out(Duration timeout) {
   return {.code = Errc::timeout,
@@ -166,8 +164,8 @@ void Gather::end_all(const Error& reason) {
   }
   for (const Shared<TaskState>& call : calls) Runtime::get().ask_to_end(call.get());
   if (!calls.empty()) {
-    static_cast<void>(
-        Runtime::get().call_later(patience, [gather = share()] { gather->give_up_waiting(); }));
+    static_cast<void>(Runtime::get().call_later(CoroutineEndings::patience,
+                                                [gather = share()] { gather->give_up_waiting(); }));
   }
   start_calls();
 }
@@ -182,7 +180,8 @@ void Gather::give_up_waiting() {
     static_cast<void>(Runtime::get().cancel(
         *call, {.code = Errc::stuck,
                 .message = fmt::format("it went on {} s after it was told to end: {}",
-                                       patience / std::chrono::seconds(1), reason_->message)}));
+                                       CoroutineEndings::patience / std::chrono::seconds(1),
+                                       reason_->message)}));
   }
 }
 

@@ -144,10 +144,11 @@ class StreamPump final : public Outcome<void>, private CoroutineTask {
   CallSpec call_;
 };
 
-constexpr const char* capsule_name = "unirun.stream";
+constexpr const char* stream_capsule = "unirun.stream";
 
 ValueStream& stream_of(PyObject* capsule) {
-  return **static_cast<std::shared_ptr<ValueStream>*>(PyCapsule_GetPointer(capsule, capsule_name));
+  return **static_cast<std::shared_ptr<ValueStream>*>(
+      PyCapsule_GetPointer(capsule, stream_capsule));
 }
 
 PyObject* put(PyObject* self, PyObject* item) {
@@ -225,9 +226,9 @@ Result<Reference> StreamPump::make() noexcept {
   PyObject* const pump = pump_function();
   auto* const shared = new std::shared_ptr<ValueStream>(stream_);
   const Reference capsule =
-      Reference::steal(PyCapsule_New(shared, capsule_name, [](PyObject* dropped) {
+      Reference::steal(PyCapsule_New(shared, stream_capsule, [](PyObject* dropped) {
         delete static_cast<std::shared_ptr<ValueStream>*>(
-            PyCapsule_GetPointer(dropped, capsule_name));
+            PyCapsule_GetPointer(dropped, stream_capsule));
       }));
   if (!capsule) delete shared;
   if (pump == nullptr || !capsule) return error_of_exception();

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <utility>
 
+#include "executors/python/async/coroutine_endings.h"
 #include "executors/python/calls/call_depth.h"
 #include "executors/python/tasks/worker.h"
 #include "framework/clock.h"
@@ -16,12 +17,6 @@ namespace {
 
 // So long the loop has its turn while something is ready, and so long others have theirs.
 constexpr Duration slice = std::chrono::milliseconds(1);
-
-// So many tasks wait for the loop's turn at most.
-constexpr unsigned tasks_per_turn = 256;
-
-// What coroutines have left behind has so long to end, once the worker has nothing else to do.
-constexpr Duration patience = std::chrono::seconds(5);
 
 }  // namespace
 
@@ -146,7 +141,7 @@ void WorkerLoop::leave_contexts() {
 
 void WorkerLoop::end() {
   if (asyncio().is_open()) {
-    const Instant last = SystemClock().now() + patience;
+    const Instant last = SystemClock().now() + CoroutineEndings::patience;
     const Reference ending = asyncio().begin_end();
     if (!ending) PyErr_Clear();
     while (ending && !worker_.is_abandoned() && SystemClock().now() < last) {

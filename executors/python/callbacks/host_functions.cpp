@@ -114,9 +114,9 @@ PyObject* is_initialized(PyObject* /*module*/, PyObject* /*unused*/) {
 // ---- Tasks ----
 
 // Calls `refused` with what ended the task, if that was anything but its return.
-class Refusal final : public Continuation {
+class ToldRefusal final : public Continuation {
  public:
-  Refusal(Shared<Outcome<PyObject*>> task, Ref refused)
+  ToldRefusal(Shared<Outcome<PyObject*>> task, Ref refused)
       : task_(std::move(task)), refused_(std::move(refused)) {}
 
   std::unique_ptr<Continuation> run() noexcept override {
@@ -160,7 +160,7 @@ PyObject* submit(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t co
   if (PythonExecutor::is_initialized() && Runtime::get().has_own_interpreters())
     return refuse(arguments[1], objects_stay());
   const auto outcome = PythonExecutor::submit(Ref::borrow(arguments[0])).release();
-  outcome->follow(std::make_unique<Refusal>(outcome, Ref::borrow(arguments[1])));
+  outcome->follow(std::make_unique<ToldRefusal>(outcome, Ref::borrow(arguments[1])));
   Py_RETURN_NONE;
 }
 

@@ -89,7 +89,7 @@ std::optional<std::vector<CallSpec>> calls_of(PyObject* list) {
 }
 
 // What a call gave, or its exception.
-Reference object_of(const Result<Value>& outcome) {
+Reference object_of_outcome(const Result<Value>& outcome) {
   Error error;
   if (outcome.ok()) {
     auto object = to_python(*outcome);
@@ -105,7 +105,7 @@ Reference object_of(const Result<Value>& outcome) {
 PyObject* list_of(const Outcomes& outcomes) {
   Reference list = Reference::steal(PyList_New(0));
   for (const auto& outcome : outcomes) {
-    const Reference object = object_of(outcome);
+    const Reference object = object_of_outcome(outcome);
     if (!list || !object || PyList_Append(list.get(), object.get()) != 0) return nullptr;
   }
   return list.release();

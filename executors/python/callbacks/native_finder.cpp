@@ -3,13 +3,13 @@
 namespace unirun::python {
 namespace {
 
-constexpr const char* name = "unirun";
+constexpr const char* found_name = "unirun";
 
 // The finder is a tuple of the module with two methods: what it finds is always that module, and
 // there is nothing to load.
 PyObject* find_spec(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
   if (count < 1 || !PyUnicode_Check(arguments[0]) ||
-      PyUnicode_CompareWithASCIIString(arguments[0], name) != 0)
+      PyUnicode_CompareWithASCIIString(arguments[0], found_name) != 0)
     Py_RETURN_NONE;
   const Reference machinery = Reference::steal(PyImport_ImportModule("_frozen_importlib"));
   if (!machinery) return nullptr;
@@ -22,14 +22,14 @@ PyObject* create_module(PyObject* self, PyObject* /*spec*/) {
 
 PyObject* exec_module(PyObject* /*self*/, PyObject* /*module*/) { Py_RETURN_NONE; }
 
-PyMethodDef methods[] = {{"find_spec", method(find_spec), METH_FASTCALL, nullptr},
-                         {"create_module", create_module, METH_O, nullptr},
-                         {"exec_module", exec_module, METH_O, nullptr},
-                         {nullptr, nullptr, 0, nullptr}};
+PyMethodDef finder_methods[] = {{"find_spec", method(find_spec), METH_FASTCALL, nullptr},
+                                {"create_module", create_module, METH_O, nullptr},
+                                {"exec_module", exec_module, METH_O, nullptr},
+                                {nullptr, nullptr, 0, nullptr}};
 
-PyType_Slot slots[] = {{Py_tp_methods, methods}, {0, nullptr}};
+PyType_Slot finder_slots[] = {{Py_tp_methods, finder_methods}, {0, nullptr}};
 
-PyType_Spec finder_spec = {"unirun._embed.Finder", 0, 0, Py_TPFLAGS_DEFAULT, slots};
+PyType_Spec finder_spec = {"unirun._embed.Finder", 0, 0, Py_TPFLAGS_DEFAULT, finder_slots};
 
 Reference make_finder(PyObject* module) {
   const Reference bases =

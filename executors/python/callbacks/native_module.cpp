@@ -57,7 +57,7 @@ int fill(PyObject* module) {
   return add_host_functions(module) && add_host_parallel(module) && add_state(module) ? 0 : -1;
 }
 
-PyMethodDef methods[] = {
+PyMethodDef module_methods[] = {
     {"call", method(call), METH_FASTCALL | METH_KEYWORDS,
      "call(name, /, *args, **kwargs)\n--\n\nCalls the C++ function of that name and waits for what "
      "it gives."},
@@ -67,19 +67,20 @@ PyMethodDef methods[] = {
     {nullptr, nullptr, 0, nullptr}};
 
 // Not Py_MOD_GIL_NOT_USED: see execution_mode.cpp.
-PyModuleDef_Slot slots[] = {{Py_mod_exec, slot(fill)},
+PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, slot(fill)},
 #if PY_VERSION_HEX >= 0x030C0000
-                            {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif
-                            {0, nullptr}};
+    {0, nullptr}};
 
-PyModuleDef definition = {
+PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT,
     module_name,
     "What Python code sees of unirun's C++.",
     0,  // No state: what it has stands in its names.
-    methods,
-    slots,
+    module_methods,
+    module_slots,
     nullptr,
     nullptr,
     nullptr,
@@ -91,8 +92,8 @@ Reference make_module() {
       machinery ? PyObject_CallMethod(machinery.get(), "ModuleSpec", "sO", module_name, Py_None)
                 : nullptr);
   Reference module =
-      Reference::steal(spec ? PyModule_FromDefAndSpec(&definition, spec.get()) : nullptr);
-  if (!module || PyModule_ExecDef(module.get(), &definition) != 0) return {};
+      Reference::steal(spec ? PyModule_FromDefAndSpec(&module_definition, spec.get()) : nullptr);
+  if (!module || PyModule_ExecDef(module.get(), &module_definition) != 0) return {};
   return module;
 }
 
@@ -106,7 +107,7 @@ bool install() {
 
 }  // namespace
 
-PyModuleDef* native_module() { return &definition; }
+PyModuleDef* native_module() { return &module_definition; }
 
 Result<void> install_native_module() {
   if (install()) return {};

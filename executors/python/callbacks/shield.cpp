@@ -36,17 +36,17 @@ PyObject* leave(PyObject* /*self*/, PyObject* /*exception*/) {
   return nullptr;
 }
 
-PyMethodDef methods[] = {{"__enter__", enter, METH_NOARGS, nullptr},
-                         {"__exit__", leave, METH_VARARGS, nullptr},
-                         {nullptr, nullptr, 0, nullptr}};
+PyMethodDef shield_methods[] = {{"__enter__", enter, METH_NOARGS, nullptr},
+                                {"__exit__", leave, METH_VARARGS, nullptr},
+                                {nullptr, nullptr, 0, nullptr}};
 
-constexpr const char* what =
+constexpr const char* shield_doc =
     "shield()\n--\n\nA context manager: an interruption of this task waits until it ends.";
 
-PyType_Slot slots[] = {
-    {Py_tp_methods, methods}, {Py_tp_doc, const_cast<char*>(what)}, {0, nullptr}};
+PyType_Slot shield_slots[] = {
+    {Py_tp_methods, shield_methods}, {Py_tp_doc, const_cast<char*>(shield_doc)}, {0, nullptr}};
 
-PyType_Spec shield_spec = {"unirun.shield", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT, slots};
+PyType_Spec shield_spec = {"unirun.shield", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT, shield_slots};
 
 }  // namespace
 

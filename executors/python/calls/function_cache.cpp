@@ -16,7 +16,7 @@ namespace {
 // More names than a program has; beyond it they come from outside, and are looked up anew.
 constexpr std::size_t most_names = 4096;
 
-constexpr const char* capsule_name = "unirun.functions";
+constexpr const char* functions_capsule = "unirun.functions";
 
 // ---- Names ----
 
@@ -54,23 +54,10 @@ Error no_name(std::string_view what, std::string_view name) {
 
 // ---- Python's side ----
 
-Reference interned(std::string_view text) {
-  PyObject* string = PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));
-  if (string != nullptr) PyUnicode_InternInPlace(&string);
-  return Reference::steal(string);
-}
-
-// The exception that is set, under another code.
-Error error_as(Errc code) {
-  Error error = error_of_exception();
-  if (error.code == Errc::python_exception) error.code = code;
-  return error;
-}
-
 Error error_of_attribute() {
   const bool is_missing = PyErr_ExceptionMatches(PyExc_AttributeError) != 0 ||
                           PyErr_ExceptionMatches(PyExc_NameError) != 0;
-  return is_missing ? error_as(Errc::unknown_function) : error_of_exception();
+  return is_missing ? error_of_exception_as(Errc::unknown_function) : error_of_exception();
 }
 
 // Of a dict of names. Null: an exception is set.
@@ -87,19 +74,20 @@ Reference named(PyObject* names, PyObject* name) {
   return found;
 }
 
-void destroy(PyObject* capsule) {
-  delete static_cast<FunctionCache*>(PyCapsule_GetPointer(capsule, capsule_name));
+void destroy_functions(PyObject* capsule) {
+  delete static_cast<FunctionCache*>(PyCapsule_GetPointer(capsule, functions_capsule));
 }
 
 FunctionCache* of_this_interpreter() {
-  PyObject* const capsule = kept_object(capsule_name, [] {
+  PyObject* const capsule = kept_object(functions_capsule, [] {
     auto made = std::make_unique<FunctionCache>();
-    Reference holder = Reference::steal(PyCapsule_New(made.get(), capsule_name, destroy));
+    Reference holder =
+        Reference::steal(PyCapsule_New(made.get(), functions_capsule, destroy_functions));
     if (holder) static_cast<void>(made.release());
     return holder;
   });
   if (capsule == nullptr) return nullptr;
-  return static_cast<FunctionCache*>(PyCapsule_GetPointer(capsule, capsule_name));
+  return static_cast<FunctionCache*>(PyCapsule_GetPointer(capsule, functions_capsule));
 }
 
 }  // namespace
@@ -181,7 +169,7 @@ Result<Reference> FunctionCache::find(std::string_view module, std::string_view 
   if (names != nullptr && imports && !is_imported(*names)) names = nullptr;
   if (names == nullptr) {
     names = make(module, function, imports);
-    if (names == nullptr) return error_as(Errc::import_failed);
+    if (names == nullptr) return error_of_exception_as(Errc::import_failed);
     keep(key, names);
   }
   return look_up(*names, main);

@@ -17,11 +17,6 @@
 namespace unirun::python {
 namespace {
 
-Error error_in(std::string_view place, Error error) {
-  error.message = fmt::format("{}: {}", place, error.message);
-  return error;
-}
-
 // What a call is given, as vectorcall wants it: by position, then the values by name, whose names
 // are a tuple.
 class Arguments {
@@ -74,17 +69,11 @@ class Arguments {
   Reference names_;
 };
 
-UNIRUN_APART Error error_as(Errc code) {
-  Error error = error_of_exception();
-  if (error.code == Errc::python_exception) error.code = code;
-  return error;
-}
-
 UNIRUN_APART Result<Reference> failed_call() { return error_of_call(); }
 
 UNIRUN_APART Result<Reference> not_callable(PyObject* object) {
   PyErr_Format(PyExc_TypeError, "'%.200s' object is not callable", Py_TYPE(object)->tp_name);
-  return error_as(Errc::not_callable);
+  return error_of_exception_as(Errc::not_callable);
 }
 
 UNIRUN_APART Result<Value> value_of(PyObject* returned, Returned returned_as) {
@@ -152,8 +141,9 @@ Result<Reference> attribute_of(const Ref& object, const std::string& name) {
   if (!text.ok()) return error_in("the name of an attribute", text.error());
   Reference found = Reference::steal(PyObject_GetAttr(here, text->get()));
   if (found) return found;
-  return PyErr_ExceptionMatches(PyExc_AttributeError) != 0 ? error_as(Errc::unknown_function)
-                                                           : error_of_exception();
+  return PyErr_ExceptionMatches(PyExc_AttributeError) != 0
+             ? error_of_exception_as(Errc::unknown_function)
+             : error_of_exception();
 }
 
 Result<void> reload_module(const std::string& name) {
@@ -163,7 +153,7 @@ Result<void> reload_module(const std::string& name) {
   PyErr_Clear();
   module =
       module ? Reference::steal(PyImport_ReloadModule(module.get())) : import_module(text.get());
-  if (!module) return error_as(Errc::import_failed);
+  if (!module) return error_of_exception_as(Errc::import_failed);
   return {};
 }
 

@@ -18,11 +18,6 @@ namespace {
 
 thread_local ContextState* running = nullptr;
 
-Error error_in(std::string_view place, Error error) {
-  error.message = fmt::format("{}: {}", place, error.message);
-  return error;
-}
-
 }  // namespace
 
 ContextState::ContextState(ContextTable& table, ContextId id, BindOptions options,

@@ -9,7 +9,7 @@ namespace unirun::python {
 namespace {
 
 // The package around the module is not needed, and what it imports takes its time.
-constexpr const char* program =
+constexpr const char* starter =
     "import sys\n"
     "from importlib.util import module_from_spec, spec_from_file_location\n"
     "spec = spec_from_file_location('unirun._embed', sys.argv.pop())\n"
@@ -35,7 +35,7 @@ std::vector<std::string> host_command() {
   const auto extension = path_of(file.get());
   PyErr_Clear();
   if (!interpreter || !extension) return {};
-  std::vector<std::string> command{*interpreter, "-I", "-c", program, *extension};
+  std::vector<std::string> command{*interpreter, "-I", "-c", starter, *extension};
 #ifdef Py_GIL_DISABLED
   command.insert(command.begin() + 1, {"-X", "gil=1"});  // Or it warns that it switches it on.
 #endif

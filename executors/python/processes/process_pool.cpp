@@ -14,11 +14,11 @@ constexpr Duration farewell = std::chrono::seconds(2);
 // While calls wait: whether each process has waited for this one so often that there shall be one
 // more.
 constexpr Duration look_every = std::chrono::milliseconds(50);
-constexpr unsigned patience = 2;
+constexpr unsigned looks_before_more = 2;
 // So many times the size are there at most, for calls that are not nested.
 constexpr std::size_t crowd = 8;
 
-Error shut_down() {
+Error was_shut_down() {
   return {.code = Errc::cancelled, .message = "the executor was shut down before it had ended"};
 }
 
@@ -51,7 +51,7 @@ CallRunner::Cancel ProcessPool::run(CallSpec call, OnDone on_done) {
   order->on_done = std::move(on_done);
   order->is_nested = CallingProcess::current_id() != 0;
   loop_.post([this, order] {
-    if (closing_) return order->on_done(shut_down());
+    if (closing_) return order->on_done(was_shut_down());
     // Before what may come to wait for the same.
     waiting_.insert(
         order->is_nested ? std::ranges::find(waiting_, false, &Order::is_nested) : waiting_.end(),
@@ -93,8 +93,8 @@ void ProcessPool::assign() {
 bool ProcessPool::may_add_seat() const {
   if (seats_.size() < options_.size) return true;
   if (!waiting_.front().is_nested && seats_.size() >= crowd * options_.size) return false;
-  return std::ranges::all_of(seats_,
-                             [](const auto& seat) { return seat->called_back >= patience; });
+  return std::ranges::all_of(
+      seats_, [](const auto& seat) { return seat->called_back >= looks_before_more; });
 }
 
 void ProcessPool::look_again() {
@@ -110,7 +110,7 @@ void ProcessPool::look_again() {
 void ProcessPool::dismiss_if_too_many(Seat& seat) {
   if (closing_ || seats_.size() <= options_.size || !waiting_.empty()) return;
   seat.is_leaving = true;
-  seat.process->dismiss(shut_down());
+  seat.process->dismiss(was_shut_down());
 }
 
 // One that has nothing to do; null: there is none.
@@ -180,10 +180,10 @@ void ProcessPool::on_ended(Seat& seat) {
 
 void ProcessPool::close() {
   closing_ = true;
-  for (const Order& order : std::exchange(waiting_, {})) order.on_done(shut_down());
+  for (const Order& order : std::exchange(waiting_, {})) order.on_done(was_shut_down());
   for (const auto& seat : seats_) {
     const bool is_idle = seat->order == 0;
-    seat->process->dismiss(shut_down());
+    seat->process->dismiss(was_shut_down());
     if (!is_idle) seat->process->signal(SIGKILL);
   }
   if (seats_.empty()) return loop_.stop();

@@ -32,8 +32,8 @@
 namespace unirun::python {
 namespace {
 
-// Once its owner is gone it has so long, in seconds: code may hold the GIL for ever.
-constexpr unsigned farewell = 10;
+// Once its owner is gone it has so long: code may hold the GIL for ever.
+constexpr unsigned orphan_seconds = 10;
 
 class ProcessWorker {
  public:
@@ -191,7 +191,7 @@ void ProcessWorker::live() {
   if (has_host_) released_.emplace();
   loop_.run();
   channel_.end({.code = Errc::worker_lost, .message = "the host of this worker process is gone"});
-  ::alarm(farewell);
+  ::alarm(orphan_seconds);
   const bool is_running = PythonExecutor::is_initialized();
   const bool ended =
       !is_running ||

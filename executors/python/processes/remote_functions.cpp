@@ -27,7 +27,7 @@ Error host_is_gone() {
 }
 
 // What is known of lines here is the parent's.
-std::atomic<bool> is_fork{false};
+std::atomic<bool> is_in_child{false};
 
 Error forked() {
   return {.code = Errc::unsupported,
@@ -62,7 +62,7 @@ class HostLine final : public InterruptibleWait {
   }
 
   [[nodiscard]] Result<Value> ask(Question question) {
-    if (is_fork.load()) return forked();
+    if (is_in_child.load()) return forked();
     const std::uint64_t id = next_id();
     const auto frame = to_frame({id, std::move(question)});
     if (!frame.ok()) return frame.error();
@@ -184,7 +184,7 @@ Result<std::shared_ptr<NativeFunction>> RemoteFunctions::find(std::string_view n
 }
 
 Result<std::shared_ptr<NativeFunction>> RemoteFunctions::recall(std::string_view name) {
-  if (is_fork.load()) return forked();
+  if (is_in_child.load()) return forked();
   {
     const std::lock_guard lock(mutex_);
     if (const auto found = known_.find(name); found != known_.end()) return found->second;
@@ -196,7 +196,7 @@ Result<std::vector<std::string>> RemoteFunctions::names() {
   return value_as<std::vector<std::string>>(HostLine::own().ask({.word = "functions", .body = {}}));
 }
 
-void RemoteFunctions::after_fork() { is_fork.store(true); }
+void RemoteFunctions::after_fork() { is_in_child.store(true); }
 
 void RemoteFunctions::forget_if_unknown(std::string_view name, const Result<Value>& outcome) {
   if (outcome.ok() || outcome.error().code != Errc::unknown_function) return;
@@ -205,7 +205,7 @@ void RemoteFunctions::forget_if_unknown(std::string_view name, const Result<Valu
 }
 
 Result<Value> RemoteFunctions::run(const std::string& name, Args args, Kwargs kwargs) {
-  if (is_fork.load()) return forked();  // Locks are as they were in the parent.
+  if (is_in_child.load()) return forked();  // Locks are as they were in the parent.
   const Error interrupted{.code = Errc::interrupted};
   HostLine& line = HostLine::own();
   const LineWait wait(line);
@@ -227,7 +227,7 @@ Shared<Outcome<Value>> RemoteFunctions::run_later(const std::string& name, Args 
     if (later->claim(outcome.ok() ? Ending::executed : Ending::failed))
       later->settle(std::move(outcome));
   };
-  if (is_fork.load()) {
+  if (is_in_child.load()) {
     settle(forked());
   } else {
     ask_(to_run(name, std::move(args), std::move(kwargs)), settle);

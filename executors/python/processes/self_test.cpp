@@ -16,15 +16,15 @@ namespace unirun::python {
 namespace {
 
 // What is to be imported may be large.
-constexpr Duration patience = std::chrono::seconds(120);
+constexpr Duration test_patience = std::chrono::seconds(120);
 // An answer has been given: so long the process has to end by itself.
-constexpr Duration farewell = std::chrono::seconds(2);
+constexpr Duration end_patience = std::chrono::seconds(2);
 
 Error too_late() {
-  return {
-      .code = Errc::timeout,
-      .message = fmt::format("it had not ended after {} s",
-                             std::chrono::duration_cast<std::chrono::seconds>(patience).count())};
+  return {.code = Errc::timeout,
+          .message =
+              fmt::format("it had not ended after {} s",
+                          std::chrono::duration_cast<std::chrono::seconds>(test_patience).count())};
 }
 
 // Thread: one that runs no other loop.
@@ -37,14 +37,14 @@ Result<Value> ask(const std::vector<std::string>& command, const Value& configur
   auto process = WorkerProcess::start(loop, threads, command, [&loop] { loop.stop(); });
   if (!process) return process.error();
   const auto kill = [&process] { (*process)->signal(SIGKILL); };
-  static_cast<void>(loop.start_timer(clock.now() + patience, kill));
+  static_cast<void>(loop.start_timer(clock.now() + test_patience, kill));
   (*process)->ask("configure", configuration, {});
   (*process)->ask("try_interpreters", std::move(modules), [&](Result<Value> given) {
     answer = std::move(given);
     // Not from within the channel.
     loop.post([&] {
       (*process)->dismiss({.code = Errc::cancelled, .message = "it has answered"});
-      static_cast<void>(loop.start_timer(clock.now() + farewell, kill));
+      static_cast<void>(loop.start_timer(clock.now() + end_patience, kill));
     });
   });
   loop.run();

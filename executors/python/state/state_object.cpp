@@ -17,7 +17,7 @@
 namespace unirun::python {
 namespace {
 
-using Arguments = PyObject* const*;
+using PyArguments = PyObject* const*;
 
 // Of types that each interpreter makes for itself.
 struct StateObject {
@@ -67,7 +67,7 @@ std::optional<std::string_view> key_of(PyObject* object) {
   return std::string_view(text, static_cast<std::size_t>(size));
 }
 
-std::optional<std::int64_t> step_of(Arguments arguments, Py_ssize_t count, Py_ssize_t at) {
+std::optional<std::int64_t> step_of(PyArguments arguments, Py_ssize_t count, Py_ssize_t at) {
   if (count <= at) return 1;
   const long long step = PyLong_AsLongLong(arguments[at]);
   if (step == -1 && PyErr_Occurred() != nullptr) return std::nullopt;
@@ -96,7 +96,7 @@ const ConversionOptions& conversion() {
   return options;
 }
 
-Result<Value> value_of(PyObject* object) { return to_value(object, conversion()); }
+Result<Value> value_from(PyObject* object) { return to_value(object, conversion()); }
 
 PyObject* object_of(const Result<Value>& value) {
   if (!value) return raise(value.error());
@@ -198,7 +198,7 @@ PyObject* set_value(PyObject* self, PyObject* name, PyObject* object, Duration t
   const auto key = key_of(name);
   if (!key) return nullptr;
   return guarded([&]() -> PyObject* {
-    const Result<Value> value = value_of(object);
+    const Result<Value> value = value_from(object);
     if (!value) return raise(value.error());
     return ask(self,
                [&](const SharedState& state) { return state.set(*key, *value, {.ttl = ttl}); });
@@ -241,7 +241,7 @@ Py_ssize_t state_length(PyObject* self) {
 
 // ---- Methods of the state ----
 
-PyObject* state_get(PyObject* self, Arguments arguments, Py_ssize_t count) {
+PyObject* state_get(PyObject* self, PyArguments arguments, Py_ssize_t count) {
   if (!check_count("get", count, 1, 2)) return nullptr;
   const auto key = key_of(arguments[0]);
   if (!key) return nullptr;
@@ -268,18 +268,18 @@ PyObject* state_set(PyObject* self, PyObject* args, PyObject* kwargs) {
   return ttl ? set_value(self, key, value, *ttl) : nullptr;
 }
 
-std::optional<std::string_view> prefix_of(Arguments arguments, Py_ssize_t count) {
+std::optional<std::string_view> prefix_of(PyArguments arguments, Py_ssize_t count) {
   return count == 0 ? std::string_view() : key_of(arguments[0]);
 }
 
-PyObject* state_keys(PyObject* self, Arguments arguments, Py_ssize_t count) {
+PyObject* state_keys(PyObject* self, PyArguments arguments, Py_ssize_t count) {
   if (!check_count("keys", count, 0, 1)) return nullptr;
   const auto prefix = prefix_of(arguments, count);
   if (!prefix) return nullptr;
   return ask(self, [&](const SharedState& state) { return state.keys(*prefix); });
 }
 
-PyObject* state_counters(PyObject* self, Arguments arguments, Py_ssize_t count) {
+PyObject* state_counters(PyObject* self, PyArguments arguments, Py_ssize_t count) {
   if (!check_count("counters", count, 0, 1)) return nullptr;
   const auto prefix = prefix_of(arguments, count);
   if (!prefix) return nullptr;
@@ -299,10 +299,10 @@ Result<Value> changed_by(PyObject* callable, const Value* current) {
   if (!before) return error_of_exception(Keep::exception);
   const Reference after = Reference::steal(PyObject_CallOneArg(callable, before.get()));
   if (!after) return error_of_exception(Keep::exception);
-  return value_of(after.get());
+  return value_from(after.get());
 }
 
-PyObject* state_update(PyObject* self, Arguments arguments, Py_ssize_t count) {
+PyObject* state_update(PyObject* self, PyArguments arguments, Py_ssize_t count) {
   if (!check_count("update", count, 2, 2)) return nullptr;
   const auto key = key_of(arguments[0]);
   if (!key) return nullptr;
@@ -321,14 +321,14 @@ PyObject* state_update(PyObject* self, Arguments arguments, Py_ssize_t count) {
   });
 }
 
-PyObject* state_compare_exchange(PyObject* self, Arguments arguments, Py_ssize_t count) {
+PyObject* state_compare_exchange(PyObject* self, PyArguments arguments, Py_ssize_t count) {
   if (!check_count("compare_exchange", count, 3, 3)) return nullptr;
   const auto key = key_of(arguments[0]);
   if (!key) return nullptr;
   return guarded([&]() -> PyObject* {
-    const Result<Value> expected = value_of(arguments[1]);
+    const Result<Value> expected = value_from(arguments[1]);
     if (!expected) return raise(expected.error());
-    const Result<Value> desired = value_of(arguments[2]);
+    const Result<Value> desired = value_from(arguments[2]);
     if (!desired) return raise(desired.error());
     return ask(self, [&](const SharedState& state) {
       return state.compare_exchange(*key, *expected, *desired);
@@ -336,7 +336,7 @@ PyObject* state_compare_exchange(PyObject* self, Arguments arguments, Py_ssize_t
   });
 }
 
-PyObject* state_incr(PyObject* self, Arguments arguments, Py_ssize_t count) {
+PyObject* state_incr(PyObject* self, PyArguments arguments, Py_ssize_t count) {
   if (!check_count("incr", count, 1, 2)) return nullptr;
   const auto key = key_of(arguments[0]);
   const auto by = step_of(arguments, count, 1);
@@ -344,7 +344,7 @@ PyObject* state_incr(PyObject* self, Arguments arguments, Py_ssize_t count) {
   return ask(self, [&](const SharedState& state) { return state.increment(*key, *by); });
 }
 
-PyObject* state_decr(PyObject* self, Arguments arguments, Py_ssize_t count) {
+PyObject* state_decr(PyObject* self, PyArguments arguments, Py_ssize_t count) {
   if (!check_count("decr", count, 1, 2)) return nullptr;
   const auto key = key_of(arguments[0]);
   const auto by = step_of(arguments, count, 1);
@@ -380,13 +380,13 @@ const Counter& counter_of(PyObject* self) {
   return reinterpret_cast<CounterObject*>(self)->counter;
 }
 
-PyObject* counter_incr(PyObject* self, Arguments arguments, Py_ssize_t count) {
+PyObject* counter_incr(PyObject* self, PyArguments arguments, Py_ssize_t count) {
   if (!check_count("incr", count, 0, 1)) return nullptr;
   const auto by = step_of(arguments, count, 0);
   return by ? PyLong_FromLongLong(counter_of(self).increment(*by)) : nullptr;
 }
 
-PyObject* counter_decr(PyObject* self, Arguments arguments, Py_ssize_t count) {
+PyObject* counter_decr(PyObject* self, PyArguments arguments, Py_ssize_t count) {
   if (!check_count("decr", count, 0, 1)) return nullptr;
   const auto by = step_of(arguments, count, 0);
   return by ? PyLong_FromLongLong(counter_of(self).decrement(*by)) : nullptr;

@@ -21,8 +21,8 @@
 namespace unirun::python {
 namespace {
 
-constexpr std::size_t length_bytes = sizeof(std::uint32_t);
-constexpr int stream = SOCK_STREAM | SOCK_CLOEXEC;
+constexpr std::size_t head_bytes = sizeof(std::uint32_t);
+constexpr int stream_socket = SOCK_STREAM | SOCK_CLOEXEC;
 
 Error system_error(Errc code, std::string_view what) {
   return {.code = code, .message = fmt::format("shared state: {}: {}", what, std::strerror(errno))};
@@ -30,15 +30,15 @@ Error system_error(Errc code, std::string_view what) {
 
 std::string framed(std::string_view bytes) {
   const auto length = static_cast<std::uint32_t>(bytes.size());
-  std::string frame(reinterpret_cast<const char*>(&length), length_bytes);
+  std::string frame(reinterpret_cast<const char*>(&length), head_bytes);
   return frame.append(bytes);
 }
 
 // How long the frame is that begins here; nothing, as long as that has not come.
 std::optional<std::size_t> length_of(std::string_view bytes) {
   std::uint32_t length = 0;
-  if (bytes.size() < length_bytes) return std::nullopt;
-  std::memcpy(&length, bytes.data(), length_bytes);
+  if (bytes.size() < head_bytes) return std::nullopt;
+  std::memcpy(&length, bytes.data(), head_bytes);
   return length;
 }
 
@@ -99,7 +99,7 @@ bool send_descriptor(int socket, int descriptor) {
   return ::sendmsg(socket, &message, MSG_NOSIGNAL) == 1;
 }
 
-int receive_descriptor(int socket) {
+int receive_page(int socket) {
   char byte = 0;
   iovec part{&byte, 1};
   ControlBytes control{};
@@ -132,9 +132,9 @@ class Peer {
   [[nodiscard]] bool serve(const SharedState& state) {
     if (answers_.empty() && !read()) return false;
     while (const auto length = length_of(requests_)) {
-      const std::size_t whole = length_bytes + *length;
+      const std::size_t whole = head_bytes + *length;
       if (requests_.size() < whole) break;
-      answers_ += framed(state.serve(std::string_view(requests_).substr(length_bytes, *length)));
+      answers_ += framed(state.serve(std::string_view(requests_).substr(head_bytes, *length)));
       requests_.erase(0, whole);
     }
     return write();
@@ -196,7 +196,7 @@ class StateServer {
 }  // namespace
 
 Result<std::string> serve_state(const SharedState& state) {
-  const int listener = ::socket(AF_UNIX, stream, 0);
+  const int listener = ::socket(AF_UNIX, stream_socket, 0);
   if (listener < 0) return system_error(Errc::memory_limit, "socket");
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
@@ -234,12 +234,12 @@ Result<StateLink> StateLink::connect(std::string_view text) {
   address->name.copy(name.sun_path + 1, address->name.size());
   const auto size =
       static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + address->name.size());
-  const int socket = ::socket(AF_UNIX, stream, 0);
+  const int socket = ::socket(AF_UNIX, stream_socket, 0);
   if (socket < 0) return system_error(Errc::memory_limit, "socket");
   int counters = -1;
   if (::connect(socket, reinterpret_cast<const sockaddr*>(&name), size) == 0 &&
       is_peer(socket, address->process))
-    counters = receive_descriptor(socket);
+    counters = receive_page(socket);
   if (counters >= 0) return StateLink(socket, counters);
   ::close(socket);
   return nobody;
@@ -280,7 +280,7 @@ bool receive_all(int socket, char* bytes, std::size_t size) {
 
 Result<std::string> StateLink::ask(std::string_view request) {
   const std::lock_guard lock(mutex_);
-  std::array<char, length_bytes> head{};
+  std::array<char, head_bytes> head{};
   if (send_all(socket_, framed(request)) && receive_all(socket_, head.data(), head.size())) {
     std::string answer(*length_of({head.data(), head.size()}), '\0');
     if (receive_all(socket_, answer.data(), answer.size())) return answer;

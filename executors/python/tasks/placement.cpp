@@ -36,8 +36,9 @@ std::vector<int> numbers_of_set(const cpu_set_t& set) {
 }
 
 Status refused(int cpu, const std::string& why) {
-  return Error{Errc::start_failed, fmt::format("Config::pin: CPU {}: {}; this process may use {}",
-                                               cpu, why, fmt::join(usable_cpus(), ", "))};
+  return unirun::Error{unirun::Errc::start_failed,
+                       fmt::format("Config::pin: CPU {}: {}; this process may use {}", cpu, why,
+                                   fmt::join(usable_cpus(), ", "))};
 }
 
 // A set of nodes as the kernel takes it.
@@ -46,8 +47,8 @@ constexpr int word_bits = static_cast<int>(CHAR_BIT * sizeof(unsigned long));
 using NodeSet = std::array<unsigned long, most_nodes / word_bits>;
 
 Status not_preferred(int node, const char* call) {
-  return Error{Errc::start_failed,
-               fmt::format("memory of node {}: {}: {}", node, call, std::strerror(errno))};
+  return unirun::Error{unirun::Errc::start_failed,
+                       fmt::format("memory of node {}: {}: {}", node, call, std::strerror(errno))};
 }
 
 }  // namespace

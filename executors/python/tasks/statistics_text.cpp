@@ -14,7 +14,7 @@ namespace {
 
 double in_seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
-class Writer {
+class SampleWriter {
  public:
   void begin(std::string_view name, std::string_view help, std::string_view type) {
     add("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
@@ -56,7 +56,7 @@ class Writer {
 };
 
 // By how they ended: with those that wait and run they are all that were submitted.
-void write_tasks(const Stats& stats, Writer& to) {
+void write_tasks(const Stats& stats, SampleWriter& to) {
   to.counter("unirun_python_tasks_submitted_total", "Tasks of every origin.", stats.submitted);
   constexpr std::string_view ended = "unirun_python_tasks_ended_total";
   to.begin(ended, "Tasks, by how they ended.", "counter");
@@ -70,7 +70,7 @@ void write_tasks(const Stats& stats, Writer& to) {
   to.gauge("unirun_python_tasks_running", "Tasks that run.", stats.running);
 }
 
-void write_workers(const Stats& stats, Writer& to) {
+void write_workers(const Stats& stats, SampleWriter& to) {
   to.gauge("unirun_python_workers", "Threads that run tasks.", stats.workers);
   to.gauge("unirun_python_workers_stuck", "Threads that were given up.", stats.stuck);
   to.gauge("unirun_python_waiting_chains", "Chains of who waits for whom, each counted once.",
@@ -96,7 +96,7 @@ void write_workers(const Stats& stats, Writer& to) {
 }  // namespace
 
 std::string prometheus_text(const Stats& stats) {
-  Writer to;
+  SampleWriter to;
   write_tasks(stats, to);
   write_workers(stats, to);
   to.histogram("unirun_python_queue_wait_seconds", "From submission to the first statement.",

@@ -9,8 +9,8 @@
 namespace unirun::python {
 namespace {
 
-constexpr std::size_t step = 64;  // Sizes are multiples of a cache line.
-constexpr std::size_t sizes = 6;  // Larger tasks are malloc()'s.
+constexpr std::size_t size_step = 64;  // Sizes are multiples of a cache line.
+constexpr std::size_t sizes = 6;       // Larger tasks are malloc()'s.
 constexpr std::size_t batch = 64;
 constexpr std::size_t most_batches = 256;  // Of one size, that no thread has.
 
@@ -25,7 +25,7 @@ struct Block {
 };
 
 // A stack of blocks.
-class Stack {
+class BlockStack {
  public:
   void push(Block* block) {
     block->next = std::exchange(top_, block);
@@ -41,7 +41,7 @@ class Stack {
   }
   [[nodiscard]] std::size_t size() const { return size_; }
   void free_all() {
-    while (Block* const block = pop()) ::operator delete (block, std::align_val_t{step});
+    while (Block* const block = pop()) ::operator delete (block, std::align_val_t{size_step});
   }
 
  private:
@@ -57,14 +57,14 @@ class Depot {
     return (*all)[size];
   }
 
-  Stack take() {
+  BlockStack take() {
     const std::lock_guard lock(mutex_);
     if (batches_.empty()) return {};
-    const Stack taken = batches_.back();
+    const BlockStack taken = batches_.back();
     batches_.pop_back();
     return taken;
   }
-  void leave(Stack blocks) {
+  void leave(BlockStack blocks) {
     {
       const std::lock_guard lock(mutex_);
       if (batches_.size() < most_batches) return batches_.push_back(blocks);
@@ -81,7 +81,7 @@ class Depot {
   friend struct std::array<Depot, sizes>;
 
   std::mutex mutex_;  // Guards the next, which never grows.
-  std::vector<Stack> batches_;
+  std::vector<BlockStack> batches_;
 };
 
 // What a thread keeps of one size.
@@ -100,14 +100,14 @@ class Shelf {
     open_.push(block);
   }
   void clear(std::size_t size) {
-    for (Stack* const stack : {&open_, &full_}) {
+    for (BlockStack* const stack : {&open_, &full_}) {
       if (stack->size() > 0) Depot::of(size).leave(std::exchange(*stack, {}));
     }
   }
 
  private:
-  Stack open_;
-  Stack full_;  // Whole, or nothing.
+  BlockStack open_;
+  BlockStack full_;  // Whole, or nothing.
 };
 
 // Of the thread, until it ends: what it drops even later is malloc()'s.
@@ -122,7 +122,7 @@ struct Shelves {
 
 thread_local Shelves shelves;
 
-std::size_t size_of(std::size_t bytes) { return (bytes - 1) / step; }
+std::size_t size_of(std::size_t bytes) { return (bytes - 1) / size_step; }
 
 }  // namespace
 
@@ -132,13 +132,13 @@ void* TaskMemory::take(std::size_t bytes) {
   if (!Shelves::ended) {
     if (void* const block = shelves.of[size].take(size); block != nullptr) return block;
   }
-  return ::operator new ((size + 1) * step, std::align_val_t{step});
+  return ::operator new ((size + 1) * size_step, std::align_val_t{size_step});
 }
 
 void TaskMemory::give_back(void* block, std::size_t bytes) noexcept {
   const std::size_t size = size_of(bytes);
   if (!recycles || size >= sizes) return ::operator delete(block);
-  if (Shelves::ended) return ::operator delete (block, std::align_val_t{step});
+  if (Shelves::ended) return ::operator delete (block, std::align_val_t{size_step});
   shelves.of[size].put(static_cast<Block*>(block), size);
 }
 

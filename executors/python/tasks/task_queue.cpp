@@ -6,7 +6,7 @@ namespace unirun::python {
 namespace {
 
 // A priority has its turn at the latest after so many of more urgent ones.
-constexpr std::uint32_t patience = 64;
+constexpr std::uint32_t most_passed_over = 64;
 
 // Stands for the newest task of a queue that is closed.
 TaskState* closed_mark() { return reinterpret_cast<TaskState*>(std::uintptr_t{1}); }
@@ -45,7 +45,7 @@ bool PythonTaskQueue::has_come() const {
 // Whoever is next in the lists may not be the next of all.
 bool PythonTaskQueue::is_time_to_sort() const {
   const bool only_less_urgent = lists_[0].is_empty() && lists_[usual_priority].is_empty();
-  return only_less_urgent || urgent_.load(std::memory_order_relaxed) || taken_ > patience;
+  return only_less_urgent || urgent_.load(std::memory_order_relaxed) || taken_ > most_passed_over;
 }
 
 void PythonTaskQueue::sort_in() {
@@ -77,7 +77,7 @@ PythonTaskQueue::List* PythonTaskQueue::choose() {
     if (lists_[at].is_empty()) continue;
     if (chosen == priorities) {
       chosen = at;
-    } else if (++passed_over_[at] > patience) {
+    } else if (++passed_over_[at] > most_passed_over) {
       chosen = at;
       break;
     }

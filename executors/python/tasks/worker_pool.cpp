@@ -21,14 +21,14 @@ struct Sum {
   Stats stats;
 
   void add(const WorkerCounts& counts) {
-    const std::uint64_t started = counts.started.get();
+    const std::uint64_t begun = counts.started.get();
     const std::uint64_t ended_before = ended();
     stats.tasks_executed += counts.executed.get();
     stats.tasks_failed += counts.failed.get();
     stats.cancelled += counts.cancelled.get();
     stats.timed_out += counts.timed_out.get();
     const std::uint64_t ended_of_it = ended() - ended_before;
-    if (started > ended_of_it) stats.running += started - ended_of_it;
+    if (begun > ended_of_it) stats.running += begun - ended_of_it;
     stats.interrupted += counts.interrupted.get();
     counts.add_times_to(stats);
   }

@@ -543,8 +543,8 @@ const Converters::Converter* Converters::for_tag(std::string_view tag) const {
 
 namespace {
 
-const ConversionOptions plain;
-constinit std::atomic<const ConversionOptions*> exchange{&plain};
+const ConversionOptions default_options;
+constinit std::atomic<const ConversionOptions*> exchange{&default_options};
 
 }  // namespace
 

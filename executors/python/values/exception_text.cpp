@@ -288,6 +288,12 @@ Error error_of_exception(Keep keep) {
           .message = "a call failed without an exception: code that returns null has to set one"};
 }
 
+Error error_of_exception_as(Errc code) {
+  Error error = error_of_exception();
+  if (error.code == Errc::python_exception) error.code = code;
+  return error;
+}
+
 Error error_of_call() {
   return error_of_exception(CallDepth::current() > 0 ? Keep::exception_alone : Keep::text);
 }

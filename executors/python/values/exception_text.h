@@ -25,6 +25,9 @@ enum class Keep {
 // `traceback` any more, still gives its type and what can be said.
 [[nodiscard]] Error error_of_exception(Keep keep = Keep::text);
 
+// The same, under another code where it has none of its own.
+[[nodiscard]] Error error_of_exception_as(Errc code);
+
 // The same for code that was called on the way from Python to C++ and back, at any depth: Python
 // code waits for it, and takes the exception itself. At depth 0 the text.
 [[nodiscard]] Error error_of_call();

@@ -24,7 +24,7 @@ constexpr char of_true = '\xf5';
 constexpr char of_null = '\xf6';
 constexpr char of_double = '\xfb';
 
-class Writer {
+class CborWriter {
  public:
   bool write(const Value& value) {
     switch (value.kind()) {
@@ -112,9 +112,9 @@ class Writer {
   Fault fault_;
 };
 
-class Reader {
+class CborReader {
  public:
-  explicit Reader(std::string_view bytes) : bytes_(bytes) {}
+  explicit CborReader(std::string_view bytes) : bytes_(bytes) {}
 
   Result<Value> read_all() {
     Value value;
@@ -240,11 +240,11 @@ class Reader {
 }  // namespace
 
 Result<std::string> to_cbor(const Value& value) {
-  Writer writer;
+  CborWriter writer;
   if (!writer.write(value)) return std::move(writer).error();
   return writer.take();
 }
 
-Result<Value> from_cbor(std::string_view bytes) { return Reader(bytes).read_all(); }
+Result<Value> from_cbor(std::string_view bytes) { return CborReader(bytes).read_all(); }
 
 }  // namespace unirun::python
