@@ -7,13 +7,12 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <filesystem>
-#include <iterator>
 #include <new>
 #include <stdexcept>
 #include <thread>
 
 #include "canned_server.h"
+#include "tests/threads_of_process.h"
 #include "thread_world.h"
 
 using namespace unirun;
@@ -54,11 +53,6 @@ struct Stubborn {
   }
   ~Stubborn() { released->set(); }
 };
-
-[[nodiscard]] std::size_t threads_of_this_process() {
-  const std::filesystem::directory_iterator tasks("/proc/self/task");
-  return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
-}
 
 [[nodiscard]] bool nobody_is_abandoned() {
   const SystemClock clock;
@@ -566,16 +560,13 @@ TEST_CASE("a thousand lives leave no thread and no run behind") {
   brief.target = NativeTarget{"brief"};
   const auto spec = std::make_shared<const ServiceSpec>(brief);
   std::thread([] {}).join();  // With the first thread a sanitizer starts one of its own.
-  const std::size_t before = threads_of_this_process();
+  const auto before = threads_of_this_process();
   world.on_exit = [&](RunId) {
     if (world.exits.size() < 1000) CHECK(world.launch(spec).state != LaunchOutcome::State::failed);
   };
   world.launch(spec);
   REQUIRE(world.wait_until([&] { return world.exits.size() == 1000; }, 60s));
   CHECK(world.executor->running() == 0);
-  const SystemClock clock;
-  const Instant deadline = clock.now() + 20s;
-  while (threads_of_this_process() > before && clock.now() < deadline) world.loop.run_ready();
-  CHECK(threads_of_this_process() == before);
+  CHECK(no_threads_are_left_but(before));
   CHECK(spec.use_count() == 1);
 }

@@ -37,6 +37,7 @@
 #include "framework/event_loop.h"
 #include "framework/run_task.h"
 #include "tests/python_executor/executor_fixture.h"
+#include "tests/threads_of_process.h"
 
 namespace unirun::python {
 namespace {
@@ -55,20 +56,13 @@ PyObject* execute(const char* code) {
   return PyRun_String(code, Py_file_input, names.get(), names.get());
 }
 
-std::size_t threads_of_this_process() {
-  std::size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/task"))
-    ++count;
-  return count;
-}
-
 }  // namespace
 
 // ---- E01 ----
 
 TEST_CASE("A01: a hundred cycles in one process run every task and leave no thread") {
   { const Running once; }
-  const std::size_t before = threads_of_this_process();
+  const auto before = test::threads_of_this_process();
   for (int cycle = 0; cycle < 100; ++cycle) {
     const Running running({.num_workers = 4});
     std::vector<future<int>> futures;
@@ -86,7 +80,7 @@ TEST_CASE("A01: a hundred cycles in one process run every task and leave no thre
     const Stats stats = PythonExecutor::get_stats();
     REQUIRE(stats.tasks_queued + stats.running == 0);
   }
-  CHECK(threads_of_this_process() == before);
+  CHECK(test::no_threads_are_left_but(before));
 }
 
 TEST_CASE("A01: a shutdown that does not drain cancels what waits, and settles every future") {
@@ -176,7 +170,7 @@ TEST_CASE("A01: what a Config cannot have is refused by its name before anything
       {{.preload = {cut}}, Errc::import_failed, "Config::preload[0]", "json\\x00x"},
       {{.worker_program = cut}, Errc::unsupported, "Config::worker_program", "json\\x00x"},
   };
-  const std::size_t before = threads_of_this_process();
+  const auto before = test::threads_of_this_process();
   for (Case one : cases) {
     one.config.num_workers = 1;
     const auto refused = PythonExecutor::start(one.config);
@@ -187,7 +181,7 @@ TEST_CASE("A01: what a Config cannot have is refused by its name before anything
     CHECK_MESSAGE(message.find(one.right) != std::string::npos, message);
     CHECK_FALSE(PythonExecutor::is_initialized());
   }
-  CHECK(threads_of_this_process() == before);
+  CHECK(test::no_threads_are_left_but(before));
   CHECK(PythonExecutor::initialize({.stack_bytes = 1}) == static_cast<int>(Errc::unsupported));
   const Running running({.num_workers = 1, .stack_bytes = 6 << 20, .switch_interval = 1us});
   CHECK(*PythonExecutor::submit([] { return 1; }).get() == 1);

@@ -17,6 +17,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <iterator>
 #include <latch>
 #include <memory>
 #include <mutex>
@@ -33,6 +34,7 @@
 #include "tests/python_executor/loop_thread.h"
 #include "tests/python_executor/module_folder.h"
 #include "tests/python_executor/sanitizer.h"
+#include "tests/threads_of_process.h"
 
 namespace unirun::python {
 namespace {
@@ -371,10 +373,9 @@ class Functions {
   std::vector<Registration> all_;
 };
 
-std::size_t entries_of(const char* folder) {
-  std::size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder)) ++count;
-  return count;
+std::size_t open_descriptors() {
+  const std::filesystem::directory_iterator descriptors("/proc/self/fd");
+  return static_cast<std::size_t>(std::distance(begin(descriptors), end(descriptors)));
 }
 
 bool becomes(const std::function<bool()>& condition) {
@@ -728,21 +729,21 @@ TEST_CASE("A12: threads, lines and processes of calls back are gone after a shut
       CHECK(one.ok());
   };
   one_life();  // What is kept for ever is there.
-  const std::size_t threads = entries_of("/proc/self/task");
-  const std::size_t descriptors = entries_of("/proc/self/fd");
+  const auto threads = test::threads_of_this_process();
+  const std::size_t descriptors = open_descriptors();
   for (int round = 0; round < 3; ++round) one_life();
-  CHECK(becomes([&] { return entries_of("/proc/self/task") <= threads; }));
-  CHECK(becomes([&] { return entries_of("/proc/self/fd") <= descriptors; }));
+  CHECK(test::no_threads_are_left_but(threads));
+  CHECK(becomes([&] { return open_descriptors() <= descriptors; }));
 }
 
 TEST_CASE("A12: the lines of Python threads that have ended are closed") {
   const WithModule running(1);
   const Functions functions;
   CHECK(value_of(call("echo_in_threads", {1, 1})) == Value(0));
-  const std::size_t descriptors = entries_of("/proc/self/fd");
+  const std::size_t descriptors = open_descriptors();
   for (int round = 0; round < 5; ++round)
     CHECK(value_of(call("echo_in_threads", {16, 1})) == Value(0));
-  CHECK(becomes([&] { return entries_of("/proc/self/fd") <= descriptors + 2; }));
+  CHECK(becomes([&] { return open_descriptors() <= descriptors + 2; }));
 }
 
 TEST_CASE("A13: functions that worker processes call may call worker processes again") {
@@ -832,7 +833,7 @@ TEST_CASE("A12: threads of a worker process call on after the call that began th
 TEST_CASE("A12: an answer to a worker process that is stopped holds nobody up for ever") {
   const WithModule running(1);
   const Functions functions;
-  const std::size_t threads = entries_of("/proc/self/task");
+  const auto threads = test::threads_of_this_process();
   const auto stop = PythonExecutor::register_function("stop", [](int pid) {
     ::kill(pid, SIGSTOP);
     return Bytes{std::string(8 << 20, 'x')};  // More than its socket takes.
@@ -844,7 +845,7 @@ TEST_CASE("A12: an answer to a worker process that is stopped holds nobody up fo
   CHECK(all->front().error().code == Errc::timeout);
   CHECK(value_of(call("echo", {5})) == Value(5));
   CHECK(PythonExecutor::shutdown({.drain = 0s}).ok());
-  CHECK(becomes([&] { return entries_of("/proc/self/task") <= threads; }));
+  CHECK(test::no_threads_are_left_but(threads));
 }
 
 TEST_CASE("A12: a function ends its own registration while a worker process calls it") {
