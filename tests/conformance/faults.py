@@ -70,15 +70,23 @@ def silence_is_a_liveness_timeout(cell: Cell) -> None:
 
 @item(async_process="its loop beats for it: see the row of the blocked loop")
 def who_beats_is_left_alone(cell: Cell) -> None:
-    quiet = {"kind": "heartbeat", "timeout": "2s"}
-    cell.start(cell.child("Beating", liveness=quiet), cell.child("Silent", "silent", liveness=quiet))
-    cell.wait_for("service_unresponsive", "silent")
-    assert cell.starts() == 1
+    def is_left_alone(seconds: int) -> bool:
+        """For as long as it takes to find another one silent."""
+        beating, silent = f"beating-{seconds}", f"silent-{seconds}"
+        quiet = {"kind": "heartbeat", "timeout": f"{seconds}s"}
+        for target, name in (("Beating", beating), ("Silent", silent)):
+            cell.client[cell.id].start_child(cell.child(target, name, liveness=quiet))
+        cell.wait_for("service_unresponsive", silent)
+        return not cell.events("service_unresponsive", beating)
+
+    cell.start(cell.child("Living"))
+    assert any(map(is_left_alone, (2, 4, 8, 16)))  # A busy machine may keep it from its beats for two seconds.
 
 
 @item(process=ALONE, async_process=ALONE, thread=ALONE)
 def who_blocks_the_loop_is_named_while_it_does(cell: Cell) -> None:
-    cell.start(cell.child("Blocking", config={"seconds": 1.5}), cell.child("Living", "other"))
+    # For so long that somebody comes to look on a busy machine, too.
+    cell.start(cell.child("Blocking", config={"seconds": 5}), cell.child("Living", "other"))
     blocked = cell.wait_for("loop_blocked")
     assert blocked["path"] == cell.path()
     assert cell.state("other") == "running"
@@ -90,7 +98,7 @@ def a_blocked_loop_is_a_liveness_timeout_with_stacks(cell: Cell) -> None:
     cell.start(cell.child("Blocking", config={"seconds": 1000}, liveness=alive, restart="temporary"))
     reason = cell.exit_of()
     assert reason["kind"] == "liveness_timeout"
-    assert "in act" in reason["stacks"]
+    assert "in begin" in reason["stacks"]
 
 
 @item(thread="a limit is the process's", **{"async": "a limit is the process's"})

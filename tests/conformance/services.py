@@ -21,14 +21,16 @@ class Living(Service):
     def act(self, context: ServiceContext) -> None:
         """What it does between its birth and its rest: nothing."""
 
-    def run(self, context: ServiceContext) -> None:
+    def begin(self, context: ServiceContext) -> None:
         context.ready()
         self.act(context)
+
+    def run(self, context: ServiceContext) -> None:
+        self.begin(context)
         context.cancellation.wait()
 
     async def run_async(self, context: ServiceContext) -> None:
-        context.ready()
-        self.act(context)
+        self.begin(context)
         await asyncio.Event().wait()
 
 
@@ -192,7 +194,8 @@ class Forking(Living):
 class Blocking(Living):
     """Holds its thread, and with it a loop that it shares, for as long as its config says."""
 
-    def act(self, context: ServiceContext) -> None:
+    def begin(self, context: ServiceContext) -> None:
+        context.ready()  # It may be found to be silent from here on.
         time.sleep(context.config["seconds"])
 
 

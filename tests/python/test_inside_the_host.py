@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -137,20 +137,42 @@ def is_zombie(pid: str) -> bool:
 # ---- Who keeps the loop ----
 
 
-def test_who_blocks_the_loop_is_named_with_its_stack_meanwhile(make_host: Make) -> None:
-    host, recorder = make_host(child("blocks_for_a_while", "async", config={"seconds": 0.6}))
-    with host:
-        blocked = recorder.wait_for(events.LoopBlocked, "tree/one")
-        assert "in blocks_for_a_while" in blocked.stack
-        assert "time.sleep(context.config" in blocked.stack
-        assert blocked.duration < 0.6
+@pytest.fixture
+def named() -> Iterator[threading.Event]:
+    """Who blocks the loop does so until this is set: not before it has been named."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_who_blocks_the_loop_is_named_with_its_stack_meanwhile(make_host: Make, named: threading.Event) -> None:
+    async def blocks_until_it_was_named(context: ServiceContext) -> None:
+        named.wait(context.ready())  # type: ignore[func-returns-value]  # In one line: it may be looked at in either.
+        await asyncio.sleep(3600)
+
+    host, recorder = make_host(child(blocks_until_it_was_named, "async"))
+    host.start(wait=False)
+    blocked = recorder.wait_for(events.LoopBlocked, "tree/one")
+    assert "in blocks_until_it_was_named" in blocked.stack
+    assert "named.wait(" in blocked.stack
+    named.set()
+    recorder.wait_for(events.ServiceStarted, "tree/one")
+    host.stop()
     assert recorder.wait_for(events.ServiceExited, "tree/one").reason.kind == "shutdown"
 
 
-def test_init_that_blocks_the_loop_is_named_too(make_host: Make) -> None:
-    host, recorder = make_host(child("BlocksInInit", "async"))
-    with host:
-        assert "in __init__" in recorder.wait_for(events.LoopBlocked, "tree/one").stack
+def test_init_that_blocks_the_loop_is_named_too(make_host: Make, named: threading.Event) -> None:
+    class BlocksInInit(unirun.Service):
+        def __init__(self) -> None:
+            named.wait()
+
+        async def run_async(self, context: ServiceContext) -> None:
+            context.ready()
+            await asyncio.sleep(3600)
+
+    host, recorder = make_host(child(BlocksInInit, "async"))
+    host.start(wait=False)
+    assert "in __init__" in recorder.wait_for(events.LoopBlocked, "tree/one").stack
 
 
 def test_a_service_that_computes_for_ever_on_the_loop_loses_it(make_host: Make) -> None:
@@ -246,7 +268,8 @@ def test_an_interruption_waits_while_the_import_machinery_is_at_work(make_host: 
             await asyncio.sleep(0.001)
         imports(context)
 
-    target, lag = (imports, None) if executor == "thread" else (imports_on_the_loop, 0.1)
+    # Two seconds, which no single step of a loop takes on a busy machine: it would be struck before it imports.
+    target, lag = (imports, None) if executor == "thread" else (imports_on_the_loop, 2.0)
     host, _ = make_host(
         child(target, executor, restart="temporary", liveness=lag and {"kind": "loop_lag", "timeout": lag})
     )
@@ -289,9 +312,9 @@ def test_a_thread_that_ignores_both_is_stuck_and_left(make_host: Make) -> None:
     release = threading.Event()
 
     def stuck(context: ServiceContext) -> None:
-        context.ready()
         while not release.is_set():
             try:
+                context.ready()  # It may be struck from here on.
                 release.wait(3600)
             except BaseException:
                 pass

@@ -59,22 +59,6 @@ async def computes_for_ever(context):
         pass
 
 
-async def blocks_for_a_while(context):
-    context.ready()
-    await asyncio.sleep(0)
-    time.sleep(context.config["seconds"])
-    await asyncio.sleep(3600)
-
-
-class BlocksInInit(Service):
-    def __init__(self):
-        time.sleep(0.6)
-
-    async def run_async(self, context):
-        context.ready()
-        await asyncio.sleep(3600)
-
-
 async def waits_somewhere(context):
     context.ready()
     await deeper()
@@ -90,8 +74,8 @@ async def deeper():
 
 def ignores_its_token(context):
     """Ends by what is raised in it, and tells whether anything else was struck."""
-    context.ready()
     try:
+        context.ready()  # It may be struck from here on.
         while True:
             time.sleep(0.001)
     except Cancelled:

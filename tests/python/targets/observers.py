@@ -122,10 +122,11 @@ class Dying(Service):
     """Dies as its config says, once: then it lives."""
 
     def run(self, context):
-        context.ready()
         flag = context.config["file"]
         if os.path.exists(flag):
-            context.cancellation.wait()
+            context.ready()
+            while not context.cancellation.wait(0.02):
+                context.heartbeat()
             return
         open(flag, "w").close()
         print("last words", flush=True)
@@ -133,23 +134,29 @@ class Dying(Service):
         getattr(self, context.config["how"])(context)
         del ballast
 
-    def raises(self, _context):
+    def raises(self, context):
+        context.ready()
         raise ValueError("no such job")
 
-    def segfaults(self, _context):
+    def segfaults(self, context):
         import faulthandler
 
+        context.ready()
         faulthandler._sigsegv()
 
-    def exits(self, _context):
+    def exits(self, context):
+        context.ready()
         sys.exit(7)
 
-    def kills_itself(self, _context):
+    def kills_itself(self, context):
+        context.ready()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def hangs(self, _context):
+    def hangs(self, context):
+        context.ready()  # From here on it may be ended for its silence.
         time.sleep(3600)
 
     def logs_and_raises(self, context):
+        context.ready()
         context.logger.error("it gets worse")
         raise Cancelled
