@@ -136,7 +136,9 @@ class RealHost:
             return self.count(kind, path) >= times or self.process.poll() is not None
 
         assert eventually(there), f"no {kind} of {path}"
-        assert eventually(lambda: self.count(kind, path) >= times, 2.0), self.ended_with()
+        if self.count(kind, path) < times:
+            self._read_to_the_end()
+        assert self.count(kind, path) >= times, self.ended_with()
 
     def ended_with(self) -> str:
         assert self.process is not None
@@ -151,9 +153,12 @@ class RealHost:
         """Wait for the host's end, and for the end of its log."""
         assert self.process is not None
         code = self.process.wait(patience)
-        assert self._reader is not None
-        self._reader.join(5.0)
+        self._read_to_the_end()
         return code
+
+    def _read_to_the_end(self) -> None:
+        assert self._reader is not None
+        self._reader.join(PATIENCE)
 
     def kill(self) -> None:
         self.send(signal.SIGKILL)
