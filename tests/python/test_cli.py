@@ -77,6 +77,9 @@ def test_questions_and_commands(cli: Cli) -> None:
 
 def test_kill_is_a_death_like_any_other_and_why_tells_it(cli: Cli) -> None:
     with cli.up(tree({"id": "w", "command": ["sh", "-c", "echo last words; sleep 1000"]})):
+        deadline = time.monotonic() + PATIENCE
+        while "last words" not in cli.run("logs", "s/w").stdout:
+            assert time.monotonic() < deadline
         os.kill(int(str(service(cli, "s/w")["pid"])), 9)
         deadline = time.monotonic() + PATIENCE
         while service(cli, "s/w")["restarts"] != 1 or service(cli, "s/w")["state"] != "running":
