@@ -11,7 +11,6 @@ from real_host import RealHost
 
 
 @pytest.mark.native
-@pytest.mark.timeout(240)
 def test_chaos_leaves_order_behind() -> None:
     with RealHost() as host:
         host.start(document())

@@ -22,7 +22,6 @@ READY = {"fd": "echo >&3; exec sleep 1000", "notify": f'exec python3 -c "{NOTIFY
 
 @pytest.mark.parametrize("deaths", [500, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("readiness", [{"kind": "notify"}, {"kind": "fd", "fd": 3}], ids=["notify", "fd"])
-@pytest.mark.timeout(300)
 def test_what_dies_at_once_was_never_running(readiness: dict[str, Any], deaths: int) -> None:
     with RealHost() as host:
         host.keep_events = False
@@ -60,7 +59,6 @@ def test_a_program_that_is_not_there_was_never_running() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_what_a_storm_took_is_given_back_and_the_host_sleeps_again() -> None:
     with RealHost() as host:
         host.keep_events = False
@@ -118,7 +116,6 @@ def deaths_per_second() -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_thousand_restarts_a_second_leave_the_host_responsive_and_its_memory_flat() -> None:
     with RealHost() as host:
         host.keep_events = False

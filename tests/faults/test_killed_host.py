@@ -27,7 +27,6 @@ def name_of(pid: int) -> str:
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(40, marks=pytest.mark.slow)])
-@pytest.mark.timeout(300)
 def test_killed_at_a_random_moment(rounds: int) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")

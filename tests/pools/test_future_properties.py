@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from unirun.executors.futures import Future as NativeFuture
 
-pytestmark = [pytest.mark.native, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.native
 
 PATIENCE = 30.0
 ENGINES: dict[str, Callable[[], StandardFuture[Any]]] = {"standard": StandardFuture, "native": NativeFuture}

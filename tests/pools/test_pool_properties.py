@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pool_engines import ENGINES, executor_class, flavors
 from pool_tasks import PATIENCE, raise_named, same
 
-pytestmark = [pytest.mark.native, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.native
 
 EXAMPLES = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

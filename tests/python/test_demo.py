@@ -84,7 +84,6 @@ def test_jobs_cover_what_they_say() -> None:
 
 @pytest.mark.slow
 @pytest.mark.native
-@pytest.mark.timeout(120)
 def test_the_whole_demo_holds(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "demo" / "run.py")],

@@ -115,7 +115,6 @@ def test_a14_eight_threads_increment_20000_fresh_keys_once_each() -> None:
     assert len(state.counters("fresh ")) == FRESH and wrong_counters(8) == []
 
 
-@pytest.mark.timeout(300)
 def test_a14_eight_processes_increment_20000_fresh_keys_once_each() -> None:
     state["a value"] = "for the workers"
     processes = [python(INCREMENT) for _ in range(8)]

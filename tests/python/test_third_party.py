@@ -46,7 +46,6 @@ def run(name: str, mode: str | None) -> tuple[Any, list[Any], str]:
     return json.loads(ran.stdout), traces, said
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_library_comes_to_the_same_with_native_pools(name: str) -> None:
     standard, _, said_there = run(name, None)
@@ -61,7 +60,6 @@ def test_a_library_comes_to_the_same_with_native_pools(name: str) -> None:
         assert said == said_there
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["dask_thread_pool", "aiofiles"])
 def test_a_library_comes_to_the_same_in_passthrough(name: str) -> None:
     assert run(name, "passthrough") == (run(name, None)[0], [], "")
