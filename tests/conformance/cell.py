@@ -53,7 +53,7 @@ class Cell:
 
     def child(self, target: str, id: str = "w", **members: Any) -> Child:
         """A child under this cell's executor; with readiness by notify unless told otherwise."""
-        members = {"executor": self.executor, "readiness": {"kind": "notify"}, "shutdown": "5s", **members}
+        members = {"executor": self.executor, "readiness": {"kind": "notify"}, "shutdown": "60s", **members}
         return Child(id, target=target if ":" in target else f"services:{target}", **members)
 
     def start(self, *children: Child, **flags: Any) -> None:

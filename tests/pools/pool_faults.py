@@ -347,7 +347,7 @@ def the_interpreter_ends_when_pending_work_is_done(scene: Scene) -> Outcome:
 def the_interpreter_ends_when_pending_work_is_done_after_shutdown_without_wait(scene: Scene) -> Outcome:
     pool = scene.pool()
     tell_lines(scene, pool, 200)
-    pool.submit(time.sleep, 0.3)  # So that it is at work when the interpreter ends: see below.
+    pool.submit(time.sleep, 2.0)  # So that it is at work when the interpreter ends: see below.
     pool.shutdown(wait=False)
     return ["left"]
 
