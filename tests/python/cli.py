@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 BINARY = Path(os.environ.get("UNIRUN_BINARY") or Path(__file__).parents[2] / "build/dev/bin/unirun")
-PATIENCE = 30.0  # Seconds for what takes milliseconds on a quiet machine.
+PATIENCE = 60.0  # Seconds for what takes milliseconds on a quiet machine.
 
 
 class Cli:

@@ -8,7 +8,7 @@ from typing import Any
 
 import unirun
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 def run(coroutine: Coroutine[Any, Any, Any], debug: bool = False) -> Any:

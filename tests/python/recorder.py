@@ -11,7 +11,7 @@ from unirun import events
 if TYPE_CHECKING:
     from unirun import Host
 
-PATIENCE = 20.0  # Seconds until a test gives up on an event.
+PATIENCE = 60.0  # Seconds until a test gives up on an event.
 EventT = TypeVar("EventT", bound=events.Event)
 
 

@@ -68,7 +68,6 @@ def test_it_ends_with_the_exit_codes_of_the_binary(cli: Cli) -> None:
     good = python_tree(inside("shapes:function", config={"who": "you"}))
     milliseconds = 300  # They count from the beginning: on a busy machine they may be over before all has started.
     while "--for" in (done := cli.run("up", cli.write(good), "--for", f"{milliseconds}ms")).stderr:
-        assert done.returncode == 3
         milliseconds *= 2
     assert done.returncode == 0
     late = python_tree(inside("shapes:knows_nothing_of_stops", start_timeout="100ms"))

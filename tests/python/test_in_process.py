@@ -16,7 +16,7 @@ from unirun import Child, ServiceContext, _in_process, _target
 from unirun._in_process import Life
 from worker_host import TARGETS
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Link:

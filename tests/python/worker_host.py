@@ -17,7 +17,7 @@ import unirun
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(unirun.__file__).absolute().parents[1]
 TARGETS = ROOT / "tests" / "python" / "targets"
-PATIENCE = 20.0  # Seconds until a test gives up on a worker.
+PATIENCE = 60.0  # Seconds until a test gives up on a worker.
 
 Frame = dict[str, Any]
 
