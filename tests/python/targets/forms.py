@@ -212,12 +212,14 @@ def segfaults(context):
     context.ready()
     import faulthandler
 
-    other = threading.Thread(target=idle_in_a_thread, daemon=True)
-    other.start()
+    begun = threading.Event()
+    threading.Thread(target=idle_in_a_thread, args=(begun,), daemon=True).start()
+    begun.wait()
     faulthandler._sigsegv()
 
 
-def idle_in_a_thread():
+def idle_in_a_thread(begun):
+    begun.set()
     time.sleep(3600)
 
 
