@@ -22,6 +22,7 @@ READY = {"fd": "echo >&3; exec sleep 1000", "notify": f'exec python3 -c "{NOTIFY
 
 @pytest.mark.parametrize("deaths", [500, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("readiness", [{"kind": "notify"}, {"kind": "fd", "fd": 3}], ids=["notify", "fd"])
+@pytest.mark.timeout(1500)
 def test_what_dies_at_once_was_never_running(readiness: dict[str, Any], deaths: int) -> None:
     with RealHost() as host:
         host.keep_events = False
@@ -37,7 +38,7 @@ def test_what_dies_at_once_was_never_running(readiness: dict[str, Any], deaths: 
         assert ready_once == len(children)
         for child in children:
             host.ask("POST", f"/v1/services/s/{child['id']}/kill")
-        assert eventually(lambda: host.count("service_exited") >= deaths, 240.0), host.count("service_exited")
+        assert eventually(lambda: host.count("service_exited") >= deaths, 1200.0), host.count("service_exited")
         assert sum(host.count("service_started", f"s/w{i}") for i in range(4)) == len(children)
 
 
@@ -59,6 +60,7 @@ def test_a_program_that_is_not_there_was_never_running() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_what_a_storm_took_is_given_back_and_the_host_sleeps_again() -> None:
     with RealHost() as host:
         host.keep_events = False
@@ -75,7 +77,7 @@ def test_what_a_storm_took_is_given_back_and_the_host_sleeps_again() -> None:
             let_it_be("false")
             for i in range(1, 11):
                 host.ask("POST", f"/v1/services/s/w-{i}/kill")
-            assert eventually(lambda: host.count("service_exited") >= wanted, 240.0)
+            assert eventually(lambda: host.count("service_exited") >= wanted, 1200.0)
             let_it_be("sleep")
             assert eventually(lambda: sleeps(host), 60.0)
             return host.pss_kib()
@@ -116,6 +118,7 @@ def deaths_per_second() -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_a_thousand_restarts_a_second_leave_the_host_responsive_and_its_memory_flat() -> None:
     with RealHost() as host:
         host.keep_events = False
@@ -139,7 +142,8 @@ def test_a_thousand_restarts_a_second_leave_the_host_responsive_and_its_memory_f
         floor = min(floor, deaths_per_second())
         print(f"{rate:.0f} restarts/s beside {floor:.0f} of a floor")
         print(f"slowest answer {slowest * 1000:.0f} ms, growth {growth} KiB")
-        assert slowest < 1.0 + 4 * kept_from_it  # For so long a busy machine kept us from a single step.
+        # A busy machine takes its time for a single step of ours as well, and for the start of a program.
+        assert slowest < 1.0 + 4 * kept_from_it + 20 / floor
         assert growth < 2048
         # The floor was measured beside the storm, and nobody there decides, tells and writes down as a host does.
         assert rate > min(1000.0, floor / 2)
