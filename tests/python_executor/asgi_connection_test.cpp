@@ -49,8 +49,8 @@ async def polite(scope, receive, send):
     try: await send({"type": "http.response.body"})
     except OSError as error: seen.append(str(error))
 async def stubborn(scope, receive, send):
-    seen.append("began")
     try:
+        seen.append("began")
         await asyncio.Event().wait()
     finally:
         await asyncio.sleep(0)

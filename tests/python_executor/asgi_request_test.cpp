@@ -100,8 +100,9 @@ async def slow(scope, receive, send):
     together -= 1
     await answer(send, scope["path"])
 async def wait_for_ever(scope, receive, send):
-    seen.append("began")
-    try: await asyncio.Event().wait()
+    try:
+        seen.append("began")
+        await asyncio.Event().wait()
     finally: seen.append("finally")
 async def hold(scope, receive, send): seen.append("held") or time.sleep(0.001)
 

@@ -46,9 +46,9 @@ async def spawn_and_leave():
 async def is_alone(): return asyncio.all_tasks() == {asyncio.current_task()}
 async def named(): return asyncio.current_task().get_name(), asyncio.get_running_loop().is_running()
 async def wait_for_ever(name):
-    events.append(name + " began")
-    threads.add(threading.get_native_id())
     try:
+        threads.add(threading.get_native_id())
+        events.append(name + " began")
         await asyncio.Event().wait()
     finally:
         await asyncio.sleep(0)
@@ -118,14 +118,6 @@ async def called_from_a_thread():
 
 Result<Value> call(std::string_view function, Args args = {}, Kwargs kwargs = {}) {
   return PythonExecutor::async_call("scene", function, std::move(args), std::move(kwargs)).get();
-}
-
-void wait_for(const std::string& expression) {
-  const Instant last = SystemClock().now() + patience;
-  while (Scene::value_of(expression) != Value(true)) {
-    REQUIRE(SystemClock().now() < last);
-    std::this_thread::sleep_for(1ms);
-  }
 }
 
 Duration processor_time() {
@@ -208,7 +200,7 @@ TEST_CASE("A08: four loops share neither timers nor tasks") {
   std::vector<future<Value>> waiting;  // One for each loop, which has something to do then.
   for (int n = 0; n < 4; ++n)
     waiting.push_back(PythonExecutor::async_call("scene", "wait_for_ever", {std::to_string(n)}));
-  wait_for("len(threads) == 4");
+  Scene::wait_until("len(threads) == 4");
   std::vector<future<Value>> naps;
   for (int n = 0; n < 24 * 4; ++n)
     naps.push_back(PythonExecutor::async_call("scene", "nap", {0.05, n}));
@@ -225,7 +217,7 @@ TEST_CASE("A08: coroutines that are asked for at the same time each get a loop o
       waiting[n] = PythonExecutor::async_call("scene", "wait_for_ever", {std::to_string(n)});
     };
     wait(0);
-    wait_for("len(threads) == 1");
+    Scene::wait_until("len(threads) == 1");
     std::latch together(count - 1);
     std::vector<std::jthread> callers;
     for (std::size_t n = 1; n < count; ++n) {
@@ -235,7 +227,7 @@ TEST_CASE("A08: coroutines that are asked for at the same time each get a loop o
       });
     }
     callers.clear();
-    wait_for("len(threads) == " + std::to_string(count));
+    Scene::wait_until("len(threads) == " + std::to_string(count));
     for (auto& one : waiting) CHECK(one.cancel());
   }
 }
@@ -319,11 +311,11 @@ TEST_CASE("A08: context variables go along through a C++ function, on its caller
 TEST_CASE("A08: a cancelled future is settled at once, and the coroutine's finally runs") {
   const Scene running(scene);
   auto waiting = PythonExecutor::async_call("scene", "wait_for_ever", {"one"});
-  wait_for("'one began' in events");
+  Scene::wait_until("'one began' in events");
   CHECK(waiting.cancel());
   CHECK_FALSE(waiting.cancel());
   CHECK(code_of(waiting.get()) == Errc::cancelled);
-  wait_for("'one ended' in events");
+  Scene::wait_until("'one ended' in events");
 }
 
 TEST_CASE("A08: a token cancels a coroutine") {
@@ -331,10 +323,10 @@ TEST_CASE("A08: a token cancels a coroutine") {
   CancellationSource source;
   auto waiting =
       PythonExecutor::async_call("scene", "wait_for_ever", {"one"}, {}, {.token = source.token()});
-  wait_for("'one began' in events");
+  Scene::wait_until("'one began' in events");
   source.request_cancellation();
   CHECK(code_of(waiting.get()) == Errc::cancelled);
-  wait_for("'one ended' in events");
+  Scene::wait_until("'one ended' in events");
   auto late = PythonExecutor::async_call("scene", "echo", {1}, {}, {.token = source.token()});
   CHECK(code_of(late.get()) == Errc::cancelled);
 }
@@ -344,7 +336,7 @@ TEST_CASE("A08: at its deadline a coroutine is cancelled, also one that holds it
   auto waiting =
       PythonExecutor::async_call("scene", "wait_for_ever", {"one"}, {}, {.timeout = 20ms});
   CHECK(code_of(waiting.get()) == Errc::timeout);
-  wait_for("'one began' not in events or 'one ended' in events");
+  Scene::wait_until("'one began' not in events or 'one ended' in events");
   auto computing = PythonExecutor::async_call("scene", "compute", {}, {}, {.timeout = 20ms});
   CHECK(code_of(computing.get()) == Errc::timeout);
   CHECK(*call("echo", {2}) == Value(2));  // The loop is free again, or another was begun.
@@ -355,14 +347,16 @@ TEST_CASE("A08: a shutdown cancels coroutines, awaits their finally and settles 
   std::vector<future<Value>> waiting;
   for (int n = 0; n < 10; ++n)
     waiting.push_back(PythonExecutor::async_call("scene", "wait_for_ever", {std::to_string(n)}));
-  wait_for("len(events) == 10");
-  auto computing = PythonExecutor::async_call("scene", "nap", {1000});
-  REQUIRE(PythonExecutor::shutdown({.drain = 0s}).ok());
+  auto napping = PythonExecutor::async_call("scene", "nap", {1000});
+  Scene::wait_until("len(events) == 10");
+  // Those before it wait by now: in a step that goes on they would be interrupted, not cancelled.
+  CHECK(*call("echo", {1}) == Value(1));
+  REQUIRE(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok());
   for (auto& outcome : waiting) {
     REQUIRE(outcome.is_ready());
     CHECK(code_of(outcome.get()) == Errc::cancelled);
   }
-  CHECK(code_of(computing.get()) == Errc::cancelled);
+  CHECK(code_of(napping.get()) == Errc::cancelled);
   const Stats stats = PythonExecutor::get_stats();
   CHECK(stats.running + stats.tasks_queued == 0);
   const GILGuard guard;
@@ -377,7 +371,7 @@ TEST_CASE(
     "A08: a shutdown gives up a coroutine that will not be cancelled, and settles its future") {
   const Scene running(scene);
   auto stubborn = PythonExecutor::async_call("scene", "swallow");
-  wait_for("'swallowing' in events");
+  Scene::wait_until("'swallowing' in events");
   const auto ended = PythonExecutor::shutdown({.drain = 0s, .grace = 200ms});
   CHECK(code_of(ended) == Errc::stuck);
   REQUIRE(stubborn.is_ready());
@@ -410,7 +404,7 @@ TEST_CASE("A19: on a loop of asyncio's nothing blocks on a full queue") {
 TEST_CASE("A08: plain functions run on a worker also while a coroutine holds the loop up") {
   const Scene running(scene);
   auto holding = PythonExecutor::async_call("scene", "hold_loop_up");
-  wait_for("held.is_set()");
+  Scene::wait_until("held.is_set()");
   const auto plain = call("plain", {1});
   REQUIRE_MESSAGE(plain.ok(), text_of(plain));
   CHECK(plain->as_array()[1] == *call("let_loop_go"));

@@ -8,9 +8,11 @@
 #include <doctest/doctest.h>
 
 #include <string>
+#include <thread>
 
 #include "executors/python/python_executor.h"
 #include "executors/python/values/exception_text.h"
+#include "framework/clock.h"
 #include "tests/python_executor/executor_fixture.h"
 
 namespace unirun::python {
@@ -43,6 +45,15 @@ class Scene {
     auto value = PythonExecutor::async_call("scene", "value_of", {expression}).get();
     REQUIRE_MESSAGE(value.ok(), text_of(value));
     return *std::move(value);
+  }
+
+  // Until it is true of the names of the module.
+  static void wait_until(const std::string& expression) {
+    const Instant last = SystemClock().now() + patience;
+    while (value_of(expression) != Value(true)) {
+      REQUIRE_MESSAGE(SystemClock().now() < last, expression);
+      std::this_thread::sleep_for(1ms);
+    }
   }
 
  private:

@@ -389,7 +389,12 @@ TEST_CASE("A12: functions come and go while threads call them") {
   const Running running(2);
   std::atomic<bool> over{false};
   std::atomic<int> calls{0};
-  auto first = PythonExecutor::register_function("come_and_go", [&] { return calls.fetch_add(1); });
+  const auto come_and_go = [&] {
+    const int before = calls.fetch_add(1);
+    calls.notify_all();
+    return before;
+  };
+  auto first = PythonExecutor::register_function("come_and_go", come_and_go);
   const auto is_over = PythonExecutor::register_function("is_over", [&] { return over.load(); });
   auto outcome = run(R"(
 import threading, unirun
@@ -410,10 +415,10 @@ it = wrong
   for (int i = 0; i < 300; ++i) {
     first.reset();
     const int before = calls.load();
-    first = PythonExecutor::register_function("come_and_go", [&] { return calls.fetch_add(1); });
+    first = PythonExecutor::register_function("come_and_go", come_and_go);
     REQUIRE(first.ok());
     // One more call, so that each has its time.
-    while (calls.load() == before) std::this_thread::yield();
+    calls.wait(before);
   }
   over = true;
   REQUIRE(outcome.wait_for(patience));

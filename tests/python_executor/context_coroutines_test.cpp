@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <latch>
 #include <string>
 #include <thread>
@@ -55,8 +56,8 @@ async def add():
     n += 1
 async def wait(name):
     gates[name] = asyncio.Event()
-    note(name + " began")
     try:
+        note(name + " began")
         await gates[name].wait()
     finally:
         await asyncio.sleep(0)
@@ -230,9 +231,15 @@ TEST_CASE(
     "A08: at its deadline a context's coroutine is cancelled, also one that computes for ever") {
   const Scene running(scene);
   Context context = bound();
-  CHECK(code_of(go(context, "wait", {"a"}, {}, {.timeout = 50ms}).get()) == Errc::timeout);
-  CHECK(code_of(go(context, "compute", {}, {}, {.timeout = 50ms}).get()) == Errc::timeout);
-  CHECK(*context.eval("log[0]") == Value("a began"));
+  const auto strike = [&](const char* function, const Args& args, const char* has_begun) {
+    until_begun_in_time([&](Duration timeout) {
+      const auto outcome = go(context, function, args, {}, {.timeout = timeout}).get();
+      CHECK(code_of(outcome) == Errc::timeout);
+      return *context.eval(has_begun) == Value(true);
+    });
+  };
+  strike("wait", {"a"}, "'a began' in log");
+  strike("compute", {}, "'computes' in log");
   CHECK(*go(context, "nap", {0, "well"}).get() == Value("well"));
   CHECK(code_of(go(context, "nap", {0}, {}, {.timeout = 0ms}).get()) == Errc::timeout);
 }
@@ -359,13 +366,20 @@ TEST_CASE("A08: a context's coroutine that swallows its cancellation is stuck at
 
 TEST_CASE("A07: a coroutine that does not come back takes its context and its siblings along") {
   std::latch open{1};
-  const auto held = PythonExecutor::register_function("hold_worker", [&] { open.wait(); });
+  std::atomic<bool> is_held = false;
+  const auto held = PythonExecutor::register_function("hold_worker", [&] {
+    is_held = true;
+    open.wait();
+  });
   {
     const Scene running(scene);
     Context context = bound();
     auto sibling = go(context, "wait", {"a"});
-    auto stuck = go(context, "ask", {"hold_worker"}, {}, {.timeout = 50ms});
-    CHECK(code_of(stuck.get()) == Errc::timeout);
+    until_begun_in_time([&](Duration timeout) {
+      auto stuck = go(context, "ask", {"hold_worker"}, {}, {.timeout = timeout});
+      CHECK(code_of(stuck.get()) == Errc::timeout);
+      return is_held.load();
+    });
     CHECK(code_of(sibling.get()) == Errc::worker_lost);
     CHECK(code_of(go(context, "nap", {0}).get()) == Errc::worker_lost);
     CHECK(code_of(context.close()) == Errc::worker_lost);

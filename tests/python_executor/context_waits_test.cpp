@@ -33,8 +33,9 @@ async def nap(value=None):
     return value
 async def wait(name):
     gates[name] = asyncio.Event()
-    scene.events.append(name + " began")
-    try: await gates[name].wait()
+    try:
+        scene.events.append(name + " began")
+        await gates[name].wait()
     finally:
         await asyncio.sleep(0)
         scene.events.append(name + " ended")
@@ -59,8 +60,9 @@ async def swallow():
         try: await asyncio.Event().wait()
         except asyncio.CancelledError: scene.events.append("swallowed")
 async def end_never():
-    scene.events.append("begins")
-    try: await asyncio.Event().wait()
+    try:
+        scene.events.append("begins")
+        await asyncio.Event().wait()
     finally:
         scene.events.append("computes")
         while True: pass
@@ -93,10 +95,7 @@ Result<Value> end_of(future<Value> outcome) {
 }
 
 // Until a coroutine has said so.
-void await_event(const char* event) {
-  const std::string expression = "'" + std::string(event) + "' in events";
-  while (Scene::value_of(expression) != Value(true)) std::this_thread::sleep_for(1ms);
-}
+void await_event(const std::string& event) { Scene::wait_until("'" + event + "' in events"); }
 
 // C++ functions for the Python code of two contexts, which they name by 0 and 1.
 class Callbacks {
@@ -264,8 +263,11 @@ TEST_CASE("A08: a coroutine's finally that computes for ever is interrupted when
   const Scene running(scene);
   Context context = bound();
   SUBCASE("at its deadline") {
-    auto late = go(context, "end_never", {}, {.timeout = 50ms});
-    CHECK(code_of(end_of(std::move(late))) == Errc::timeout);
+    until_begun_in_time([&](Duration timeout) {
+      auto late = go(context, "end_never", {}, {.timeout = timeout});
+      CHECK(code_of(end_of(std::move(late))) == Errc::timeout);
+      return Scene::value_of("'begins' in events") == Value(true);
+    });
   }
   SUBCASE("by its future") {
     auto cancelled = go(context, "end_never");

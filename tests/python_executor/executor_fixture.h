@@ -50,6 +50,13 @@ class Gated {
   std::shared_ptr<Latches> latches_ = std::make_shared<Latches>();
 };
 
+// For what is to have begun when its deadline strikes: calls `attempt` with longer and longer
+// timeouts until it says that it had. On a busy machine half a second may not be enough for that.
+template <class Attempt>
+void until_begun_in_time(const Attempt& attempt) {
+  for (Duration timeout = 500ms; !attempt(timeout); timeout *= 8) REQUIRE(timeout < patience);
+}
+
 template <class T>
 Errc code_of(future<T>& awaited) {
   const auto result = awaited.get();

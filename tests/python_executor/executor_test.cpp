@@ -267,7 +267,7 @@ TEST_CASE("A01: a task that waits in vain holds up neither the shutdown nor late
   {
     const Running running({.num_workers = 2});
     auto waiting = in_vain.submit();
-    const auto ended = PythonExecutor::shutdown({.drain = 0s, .grace = 50ms});
+    const auto ended = PythonExecutor::shutdown({.drain = 0s, .grace = 1s});
     REQUIRE_FALSE(ended.ok());
     CHECK(ended.error().code == Errc::stuck);
     CHECK(ended.error().message.starts_with("1 workers "));
@@ -829,7 +829,13 @@ namespace {
 
 const char* const endless = "while True: pass";
 
-std::string message_of(const Result<Value>& outcome) {
+// As errors write it.
+std::string written(Duration timeout) {
+  return timeout < 1s ? fmt::format("{}ms", timeout / 1ms) : fmt::format("{}s", timeout / 1s);
+}
+
+template <class T>
+std::string message_of(const Result<T>& outcome) {
   REQUIRE_FALSE(outcome.ok());
   CHECK(outcome.error().code == Errc::timeout);
   return outcome.error().message;
@@ -846,8 +852,11 @@ TEST_CASE("A05: a timeout says what it ended, after how long, and whether that h
     CHECK_MESSAGE(error.message.starts_with(number), error.message);
     return error.message.substr(number.size());
   };
-  CHECK(text(PythonExecutor::submit_timeout([] { return execute(endless); }, 500'000'000)) ==
-        "still running, when its timeout of 500ms was over");
+  until_begun_in_time([&](Duration timeout) {
+    const std::string said =
+        text(PythonExecutor::submit([] { return execute(endless); }, {.timeout = timeout}));
+    return said == "still running, when its timeout of " + written(timeout) + " was over";
+  });
   Gated gate;
   auto first = PythonExecutor::submit(gate.task());
   gate.wait_until_running();
@@ -863,43 +872,51 @@ TEST_CASE("A05: a timeout says what it ended, after how long, and whether that h
 
 TEST_CASE("A05: a timeout of a call names the call, and its context") {
   const Running running({.num_workers = 2});
-  const std::string over = ": still running, when its timeout of 500ms was over";
-  const CallOptions half_a_second{.timeout = 500ms};
-  auto later =
-      PythonExecutor::async_call("builtins", "exec", {endless, Object{}}, {}, half_a_second);
-  const auto call =
-      PythonExecutor::call("builtins", "exec", {endless, Object{}}, {}, half_a_second);
-  CHECK(message_of(call).starts_with("call() of builtins.exec, task "));
-  CHECK(message_of(call).ends_with(over));
-  const auto outcome = later.get();
-  CHECK(message_of(outcome).starts_with("async_call() of builtins.exec, task "));
-  CHECK(message_of(outcome).ends_with(over));
   auto context = PythonExecutor::bind({.name = "cart"});
   REQUIRE(context.ok());
-  const auto done = context->exec(endless, half_a_second);
-  REQUIRE_FALSE(done.ok());
-  CHECK(done.error().message.starts_with("exec() in context 'cart', task "));
-  CHECK(done.error().message.ends_with(over));
+  const auto check = [](const auto& ended_by, const char* name) {
+    until_begun_in_time([&](Duration timeout) {
+      const std::string said = message_of(ended_by(timeout));
+      CHECK_MESSAGE(said.starts_with(name), said);
+      return said.ends_with(": still running, when its timeout of " + written(timeout) +
+                            " was over");
+    });
+  };
+  const Args forever{endless, Object{}};
+  const auto call = [&](Duration timeout) {
+    return PythonExecutor::call("builtins", "exec", forever, {}, {.timeout = timeout});
+  };
+  const auto async_call = [&](Duration timeout) {
+    return PythonExecutor::async_call("builtins", "exec", forever, {}, {.timeout = timeout}).get();
+  };
+  const auto exec = [&](Duration timeout) { return context->exec(endless, {.timeout = timeout}); };
+  check(call, "call() of builtins.exec, task ");
+  check(async_call, "async_call() of builtins.exec, task ");
+  check(exec, "exec() in context 'cart', task ");
 }
 
 TEST_CASE("A05: a timeout of many calls says of each whether it had begun") {
   const Running running({.num_workers = 2, .num_subinterp_workers = 1});
   const std::vector<CallSpec> calls(2, CallSpec{"builtins", "exec", {endless, Object{}}});
-  auto gather = PythonExecutor::gather(calls, {.timeout = 500ms, .limit = 1});
-  auto parallel =
-      PythonExecutor::parallel(calls, {.timeout = 500ms, .mode = ExecutionMode::multi_executor});
-  const auto gathered = gather.get();
-  REQUIRE(gathered.ok());
-  CHECK(message_of(gathered->at(0)) ==
-        "it was running: gather() had a timeout of 500ms, which was over");
-  CHECK(message_of(gathered->at(1)) ==
-        "it had not begun: gather() had a timeout of 500ms, which was over");
-  const auto beside = parallel.get();
-  REQUIRE(beside.ok());
-  CHECK(message_of(beside->at(0)) ==
-        "it was under way: parallel() had a timeout of 500ms, which was over");
-  CHECK(message_of(beside->at(1)) ==
-        "it had not begun: parallel() had a timeout of 500ms, which was over");
+  const auto check = [&](const auto& ended_by, const char* name, const char* begun) {
+    until_begun_in_time([&](Duration timeout) {
+      const auto outcomes = ended_by(timeout).get();
+      REQUIRE(outcomes.ok());
+      const std::string over =
+          fmt::format("{} had a timeout of {}, which was over", name, written(timeout));
+      CHECK(message_of(outcomes->at(1)) == "it had not begun: " + over);
+      return message_of(outcomes->at(0)) == begun + over;
+    });
+  };
+  const auto gather = [&](Duration timeout) {
+    return PythonExecutor::gather(calls, {.timeout = timeout, .limit = 1});
+  };
+  const auto parallel = [&](Duration timeout) {
+    return PythonExecutor::parallel(calls,
+                                    {.timeout = timeout, .mode = ExecutionMode::multi_executor});
+  };
+  check(gather, "gather()", "it was running: ");
+  check(parallel, "parallel()", "it was under way: ");
 }
 
 TEST_CASE("A05: a timeout of a stream names it, and how far it came") {
@@ -910,11 +927,13 @@ TEST_CASE("A05: a timeout of a stream names it, and how far it came") {
     Stream stream = PythonExecutor::stream("itertools", "count", {}, {}, {.timeout = timeout});
     co_return co_await stream.for_each([](const Value&) {});
   };
-  const auto counted = run_task(loop, count(500ms));
-  REQUIRE_FALSE(counted.ok());
-  CHECK_MESSAGE(counted.error().message.starts_with("stream() of itertools.count: still running, "
-                                                    "when its timeout of 500ms was over; it had "),
-                counted.error().message);
+  until_begun_in_time([&](Duration timeout) {
+    const auto counted = run_task(loop, count(timeout));
+    REQUIRE_FALSE(counted.ok());
+    return counted.error().message.starts_with(
+        "stream() of itertools.count: still running, when its timeout of " + written(timeout) +
+        " was over; it had ");
+  });
   Gated gate;
   auto first = PythonExecutor::submit(gate.task());
   gate.wait_until_running();

@@ -27,18 +27,17 @@ async def fail(): raise ValueError("as asked")
 def plain(value): return value
 def compute():
     global begun, ended
-    begun += 1
     try:
-        # Not a loop first: 3.11 takes what is raised at its jump back for raised before the try.
-        time.monotonic()
+        # No loop first: 3.11 takes what is raised at its jump back for raised before the try.
+        begun += 1
         while True: time.monotonic()
     finally:
         ended += 1
 async def wait_for_ever():
     global begun, ended, most
-    begun += 1
-    most = max(most, begun - ended)
     try:
+        begun += 1
+        most = max(most, begun - ended)
         await asyncio.sleep(1000)
     finally:
         await asyncio.sleep(0)

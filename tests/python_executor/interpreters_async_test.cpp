@@ -47,8 +47,9 @@ async def fail(): raise ValueError("as asked")
 async def leave(): raise SystemExit(3)
 async def wait_for_ever(name):
     import asyncio
-    events.append(name + " began")
-    try: await asyncio.Event().wait()
+    try:
+        events.append(name + " began")
+        await asyncio.Event().wait()
     finally:
         await asyncio.sleep(0)
         events.append(name + " ended")

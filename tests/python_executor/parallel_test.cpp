@@ -55,6 +55,7 @@ def has_mark():
 
 def sleep(marker):
     try:
+        open(marker + "-began", "w").close()
         while True:
             time.sleep(0.01)
     finally:
@@ -345,12 +346,15 @@ TEST_CASE("A11: a deadline keeps what has ended, interrupts the rest, and runs i
   const std::string marker = running.path("interrupted");
   // So that the processes are there.
   static_cast<void>(outcomes_of({call("echo"), call("echo")}));
-  auto outcome = PythonExecutor::parallel(std::vector{call("sleep", {marker})},
-                                          {.timeout = 200ms, .mode = ExecutionMode::process});
-  REQUIRE(outcome.wait_for(patience));
-  const auto result = outcome.get();
-  REQUIRE(result.ok());
-  CHECK((*result)[0].error().code == Errc::timeout);
+  until_begun_in_time([&](Duration timeout) {
+    auto outcome = PythonExecutor::parallel(std::vector{call("sleep", {marker})},
+                                            {.timeout = timeout, .mode = ExecutionMode::process});
+    REQUIRE(outcome.wait_for(patience));
+    const auto result = outcome.get();
+    REQUIRE(result.ok());
+    CHECK((*result)[0].error().code == Errc::timeout);
+    return std::filesystem::exists(marker + "-began");
+  });
   const SystemClock clock;
   const Instant last = clock.now() + patience;
   while (!std::filesystem::exists(marker) && clock.now() < last) ::usleep(1000);
@@ -379,7 +383,7 @@ TEST_CASE("A11: a shutdown settles what runs in processes, and nothing is parall
   auto running = std::make_unique<WithModules>();
   auto outcome = PythonExecutor::parallel(std::vector(3, call("refuse_to_end")),
                                           {.mode = ExecutionMode::process});
-  CHECK(PythonExecutor::shutdown({.drain = 0s}).ok());
+  CHECK(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok());
   REQUIRE(outcome.is_ready());
   CHECK(outcome.get().error().code == Errc::cancelled);
   auto late = PythonExecutor::parallel(std::vector{call("echo")});
@@ -473,7 +477,7 @@ TEST_CASE("A11: a shutdown interrupts and settles what runs in interpreters") {
   const WithModules running(interpreters);
   auto outcome =
       PythonExecutor::parallel(std::vector(5, call("sleep", {running.path("x")})), in_interpreters);
-  CHECK(PythonExecutor::shutdown({.drain = 0s}).ok());
+  CHECK(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok());
   REQUIRE(outcome.is_ready());
   CHECK(outcome.get().error().code == Errc::cancelled);
 }

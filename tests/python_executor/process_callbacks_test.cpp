@@ -716,7 +716,7 @@ TEST_CASE("A12: a shutdown does not wait for ever for functions that processes c
   auto outcome = PythonExecutor::parallel(std::vector(1, call("wait_in_threads")),
                                           {.mode = ExecutionMode::process});
   REQUIRE(becomes([&] { return held.waiting() == 4; }));
-  CHECK(PythonExecutor::shutdown({.drain = 0s}).ok());
+  CHECK(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok());
   REQUIRE(outcome.is_ready());
   CHECK(outcome.get().error().code == Errc::cancelled);
 }
@@ -827,7 +827,7 @@ TEST_CASE("A12: threads of a worker process call on after the call that began th
     CHECK(becomes([&] { return one.load() > before; }));
   }
   CHECK(value_of(call("echo", {5})) == Value(5));
-  CHECK(PythonExecutor::shutdown({.drain = 0s}).ok());  // While they call.
+  CHECK(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok());  // While they call.
 }
 
 TEST_CASE("A12: an answer to a worker process that is stopped holds nobody up for ever") {
@@ -844,7 +844,7 @@ TEST_CASE("A12: an answer to a worker process that is stopped holds nobody up fo
   REQUIRE(all.ok());
   CHECK(all->front().error().code == Errc::timeout);
   CHECK(value_of(call("echo", {5})) == Value(5));
-  CHECK(PythonExecutor::shutdown({.drain = 0s}).ok());
+  CHECK(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok());
   CHECK(test::no_threads_are_left_but(threads));
 }
 
@@ -881,15 +881,16 @@ TEST_CASE("A12: a shutdown ends 100 calls of functions, in threads and awaited, 
       std::vector{call("wait_in_threads", {49}), call("wait_awaiting", {50})},
       {.mode = ExecutionMode::process});
   REQUIRE(becomes([&] { return held.waiting() == 51; }));  // Of those awaited one at a time.
-  CHECK(PythonExecutor::shutdown({.drain = 0s}).ok());
+  CHECK(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok());
   REQUIRE(outcome.is_ready());
   CHECK(outcome.get().error().code == Errc::cancelled);
 }
 
 TEST_CASE("A12: a function that a worker process calls may shut the executor down") {
   const WithModule running(1);
-  const auto killer = PythonExecutor::register_function(
-      "kill", [](int /*pid*/) { return PythonExecutor::shutdown({.drain = 0s}).ok(); });
+  const auto killer = PythonExecutor::register_function("kill", [](int /*pid*/) {
+    return PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok();
+  });
   auto outcome =
       PythonExecutor::parallel(std::vector(1, call("kill_me")), {.mode = ExecutionMode::process});
   REQUIRE(outcome.wait_for(patience));

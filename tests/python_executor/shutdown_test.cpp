@@ -88,9 +88,7 @@ def swallow_once():
 )";
 
 void wait_until_begun(int count = 1) {
-  const std::string begun = "events.count('begun') == " + std::to_string(count);
-  const Instant last = SystemClock().now() + patience;
-  while (Scene::value_of(begun) != Value(true)) REQUIRE(SystemClock().now() < last);
+  Scene::wait_until("events.count('begun') == " + std::to_string(count));
 }
 
 // After the end of the executor.
@@ -213,7 +211,8 @@ TEST_CASE("E01: what follows a task that the end has cancelled is told why, to t
   auto plain = PythonExecutor::submit([] { return 1; }).then([&](int) { return called = true; });
   auto on_loop =
       PythonExecutor::submit([] { return 1; }).then_on(loop, [&](int) { return called = true; });
-  std::thread ending([] { CHECK(PythonExecutor::shutdown({.drain = 0s}).ok()); });
+  std::thread ending(
+      [] { CHECK(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok()); });
   CHECK(code_of(object) == Errc::cancelled);
   CHECK(code_of(plain) == Errc::cancelled);
   gate.let_go();

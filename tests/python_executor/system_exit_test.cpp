@@ -134,7 +134,7 @@ TEST_CASE("E01: SystemExit in a finally that the end runs ends nothing else") {
   const Scene running(scene);
   auto leaving = PythonExecutor::async_call("scene", "leave_in_finally");
   CHECK(*PythonExecutor::async_call("scene", "leave_in_call_soon").get() == Value("goes on"));
-  CHECK(PythonExecutor::shutdown({.drain = 0s}).ok());
+  CHECK(PythonExecutor::shutdown({.drain = 0s, .grace = patience}).ok());
   REQUIRE(leaving.is_ready());
   CHECK_FALSE(leaving.get().ok());
 }
