@@ -604,8 +604,9 @@ TEST_CASE("A12: a deadline frees a worker process that waits for a function, whi
       PythonExecutor::register_function("clean_up", [&cleaned_up] { ++cleaned_up; });
   CHECK(value_of(call("echo", {1})) == Value(1));  // An interrupted import is not the subject.
   // Once more where the machine is so slow that it did not wait yet, or that it was asked to end a
-  // second time by then.
-  for (int round = 0; round < 20 && cleaned_up.load() == 0; ++round) {
+  // second time by then; or that its call is on its way still, and is made all the same.
+  int rounds = 0;
+  for (; rounds < 20 && cleaned_up.load() == 0; ++rounds) {
     auto outcome = PythonExecutor::parallel(std::vector(1, call("wait_there")),
                                             {.timeout = 500ms, .mode = ExecutionMode::process});
     const auto all = outcome.get();
@@ -613,7 +614,8 @@ TEST_CASE("A12: a deadline frees a worker process that waits for a function, whi
     CHECK(all->front().error().code == Errc::timeout);
     CHECK(value_of(call("echo", {5})) == Value(5));  // That comes after.
   }
-  CHECK(cleaned_up.load() == 1);
+  CHECK(cleaned_up.load() >= 1);
+  CHECK(cleaned_up.load() <= rounds);
 }
 
 TEST_CASE("A12: a cancelled call that waits for a function makes room for the next") {
