@@ -26,6 +26,15 @@ def name_of(pid: int) -> str:
         return ""
 
 
+def all_are_stopped(pid: int) -> bool:
+    """Every thread of a process, each of which stops when it next comes to it."""
+    try:
+        stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return False  # One ended while we looked.
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 @pytest.mark.parametrize("rounds", [3, pytest.param(40, marks=pytest.mark.slow)])
 def test_killed_at_a_random_moment(rounds: int) -> None:
     seed = random.randrange(2**32)
@@ -64,10 +73,17 @@ def test_what_a_host_killed_with_its_guard_left_is_ended_and_told_by_the_next() 
         host.wait_for("supervisor_started", "s")
         assert eventually(lambda: [name_of(pid) for pid in host.processes()].count("sleep") == 2)  # Both have begun.
         assert host.process is not None
-        children = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children").read_text().split()
-        guards = [int(pid) for pid in children if name_of(int(pid)) == "unirun-guard"]
-        assert len(guards) == 1
-        os.kill(guards[0], signal.SIGKILL)
+        pid = host.process.pid
+
+        def guards() -> list[int]:
+            children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+            return [child for child in children if name_of(child) == "unirun-guard"]
+
+        assert eventually(lambda: len(guards()) == 1)
+        (guard,) = guards()
+        host.send(signal.SIGSTOP)  # Or it might start another guard before it is killed.
+        assert eventually(lambda: all_are_stopped(pid))
+        os.kill(guard, signal.SIGKILL)
         host.kill()
         assert host.processes()
         host.start(left_behind)

@@ -218,7 +218,7 @@ def a_wrong_call_fails_its_task(scene: Scene) -> Outcome:
 @fault(slow=True)
 def a_result_of_a_gibibyte_arrives_whole(scene: Scene) -> Outcome:
     with scene.pool(1) as pool:
-        result = pool.submit(tasks.return_mebibytes, 1024).result(300)
+        result = pool.submit(tasks.return_mebibytes, 1024).result(600)
         assert len(result) == 1 << 30
         return [str(result.count(b"x") == len(result)), told(pool.submit(tasks.same, 5))]
 

@@ -39,7 +39,7 @@ def play(engine: str, flavor: str, name: str, directory: Path) -> dict[str, Any]
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(HERE)])},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=700,
     )
     outcome, told = directory / "outcome", directory / "told"
     assert outcome.exists(), f"{name} ended early on the {engine} {flavor}: {ran.returncode}\n{ran.stderr[-3000:]}"
@@ -55,7 +55,7 @@ def cells() -> Iterator[object]:
     for flavor in flavors():
         for name, row in FAULTS.items():
             if flavor not in row.not_for:
-                marks = [pytest.mark.timeout(900), *([pytest.mark.slow] if row.slow else [])]
+                marks = [pytest.mark.timeout(1500), *([pytest.mark.slow] if row.slow else [])]
                 yield pytest.param(flavor, name, id=f"{flavor}-{name}", marks=marks)
 
 
