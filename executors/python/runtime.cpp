@@ -18,25 +18,16 @@
 #include "executors/python/interpreter/gil_guard.h"
 #include "executors/python/interpreter/graveyard.h"
 #include "executors/python/interpreter/interpreter.h"
-#include "executors/python/interpreter/interpreter_trial.h"
 #include "executors/python/interpreter/interruption.h"
 #include "executors/python/processes/host_command.h"
-#include "executors/python/processes/self_test.h"
-#include "executors/python/processes/worker_process.h"
 #include "executors/python/tasks/own_thread.h"
 #include "executors/python/tasks/task_calls.h"
 #include "executors/python/tasks/waiting.h"
-#include "executors/python/values/exception_text.h"
+#include "executors/python/worker_surroundings.h"
 #include "framework/clock.h"
 
 namespace unirun::python {
 namespace {
-
-#ifdef Py_GIL_DISABLED
-constexpr bool is_free_threaded_build = true;
-#else
-constexpr bool is_free_threaded_build = false;
-#endif
 
 // So often the end looks for what runs.
 constexpr Duration look_again_after = std::chrono::milliseconds(50);
@@ -51,13 +42,6 @@ constexpr Duration exit_grace_of_interpreters = std::chrono::seconds(2);
 
 // What coroutines and contexts leave behind, and what drops it, has so long beyond the grace.
 constexpr Duration clearance = std::chrono::seconds(10);
-
-// As a warning of Python's, which its filters know what to do with.
-Result<void> warn(const std::string& text) {
-  const GILGuard guard;
-  if (PyErr_WarnEx(PyExc_RuntimeWarning, text.c_str(), 1) == 0) return {};
-  return error_of_exception();
-}
 
 Result<void> import_all(const std::vector<std::string>& modules) {
   const GILGuard guard;
@@ -128,7 +112,7 @@ Result<void> Runtime::attach_to_host(const PythonExecutor::Config& config) {
 // What waits is cancelled, what runs interrupted: a program that ends is not kept up.
 void Runtime::end_with_host() noexcept {
   Runtime& runtime = get();
-  const Duration grace = runtime.own_interpreters_ ? exit_grace_of_interpreters : exit_grace;
+  const Duration grace = runtime.has_own_interpreters() ? exit_grace_of_interpreters : exit_grace;
   static_cast<void>(runtime.shutdown({.drain = Duration::zero(), .grace = grace}));
 }
 
@@ -149,7 +133,7 @@ Result<void> Runtime::start(const PythonExecutor::Config& config, Begin begin) {
                         .switch_interval = config.switch_interval,
                         .without_gil = config.mode == ExecutionMode::free_threaded});
   if (started.ok()) started = import_all(config.preload);
-  if (started.ok()) started = settle_mode();
+  if (started.ok()) started = mode_.make(config_, host_command_);
   if (started.ok()) started = start_workers();
   if (started.ok()) open_parallel();
   phase_ = started.ok() ? Phase::running : Phase::none;
@@ -167,12 +151,12 @@ Result<void> Runtime::start_workers() {
   Graveyard::call(call_for_graves);
   loops_.open({.size = config_.num_loops, .stack_bytes = config_.stack_bytes});
   std::optional<OwnInterpreterOptions> own;
-  if (own_interpreters_) own = interpreter_options();
+  if (has_own_interpreters()) own = interpreter_options(config_);
   auto started = pool_.start({.size = config_.num_workers,
                               .stack_bytes = config_.stack_bytes,
                               .pin = config_.pin,
                               .interpreter = std::move(own)});
-  if (!started.ok() || !own_interpreters_) return started;
+  if (!started.ok() || !has_own_interpreters()) return started;
   const GILRelease released;  // Each takes it to begin.
   started = pool_.wait_until_begun();
   if (started.ok()) return started;
@@ -184,81 +168,12 @@ Result<void> Runtime::start_workers() {
 // What was dropped lies in each interpreter for itself.
 void Runtime::call_for_graves() noexcept {
   Runtime& runtime = get();
-  if (!runtime.own_interpreters_) return runtime.pool_.crew().call_one();
+  if (!runtime.has_own_interpreters()) return runtime.pool_.crew().call_one();
   runtime.pool_.crew().call_all();
   runtime.interruptions_.come_by();
 }
 
 // ---- What is parallel ----
-
-// Errors: what the configuration wants outright cannot be had.
-Result<void> Runtime::settle_mode() {
-  facts_ = {.wanted = config_.mode,
-            .allow_unsafe_subinterpreters = config_.allow_unsafe_subinterpreters,
-            .major = PY_MAJOR_VERSION,
-            .minor = PY_MINOR_VERSION,
-            .gil_enabled = Interpreter::is_gil_enabled(),
-            .free_threaded_build = is_free_threaded_build,
-            .refused_modules = {},
-            .failed_self_test = {}};
-  own_interpreters_ = false;
-  auto report = choose_mode(facts_);
-  if (report.ok() && report->mode == ExecutionMode::subinterp && !config_.preload.empty()) {
-    if (auto tried = try_interpreters(); !tried.ok()) return tried;
-    report = choose_mode(facts_);
-  }
-  if (!report) return report.error();
-  const bool is_risky = report->mode == ExecutionMode::free_threaded ||
-                        (PY_VERSION_HEX < 0x030e0000 && report->mode == ExecutionMode::subinterp);
-  if (is_risky) {
-    if (auto warned = warn(report->reason); !warned.ok()) return warned;
-  }
-  if (!config_.use_subinterpreters) return {};
-  own_interpreters_ = report->mode == ExecutionMode::subinterp;
-  // What they are refused for by the rule is an error; where modules do not load there it goes on
-  // without, as execution_mode() says.
-  const bool falls_back = !facts_.refused_modules.empty() || !facts_.failed_self_test.empty() ||
-                          report->mode == ExecutionMode::free_threaded;
-  if (own_interpreters_ || falls_back) return {};
-  return Error{.code = Errc::unsupported,
-               .message = fmt::format("Config::use_subinterpreters: {}", report->reason)};
-}
-
-// Before they are trusted with the modules: in a process that may be lost; where they are sound and
-// there is no such program, here.
-Result<void> Runtime::try_interpreters() {
-  const GILRelease released;
-  const auto command = worker_command(config_.worker_program, host_command_);
-  const auto refusals =
-      command.ok() ? test_interpreters(*command, worker_configuration({}), config_.preload)
-      : facts_.minor >= 14
-          ? try_in_interpreters({.sys_path = Interpreter::sys_path()}, config_.preload)
-          : Result<std::vector<Refusal>>(command.error());
-  if (refusals.ok()) {
-    facts_.refused_modules = *refusals;
-  } else {
-    facts_.failed_self_test = refusals.error().message;
-  }
-  return {};
-}
-
-OwnInterpreterOptions Runtime::interpreter_options() const {
-  return {.sys_path = Interpreter::sys_path(),
-          .preload = config_.preload,
-          .switch_interval = config_.switch_interval};
-}
-
-Object Runtime::worker_configuration(const std::vector<std::string>& preload) const {
-  return {{"sys_path", Interpreter::sys_path()},
-          {"preload", Array(preload.begin(), preload.end())},
-          {"isolated", config_.isolated},
-          {"switch_interval_us", config_.switch_interval.count()},
-          {"stack_bytes", config_.stack_bytes},
-          {"keyboard_interrupt", config_.keyboard_interrupt},
-          {"keep_tuples", config_.conversion.keep_tuples},
-          {"big_integers_as_text", config_.conversion.big_integers_as_text},
-          {"has_converters", config_.conversion.converters != nullptr}};
-}
 
 // Worker processes and interpreters see what the main one sees now.
 void Runtime::open_parallel() {
@@ -267,46 +182,30 @@ void Runtime::open_parallel() {
   const std::uint32_t width = wanted == 0 ? cores : std::min(wanted, cores);
   parallel_.open({.worker_program = config_.worker_program,
                   .host_command = host_command_,
-                  .configuration = worker_configuration(config_.preload),
-                  .interpreter = interpreter_options(),
+                  .configuration = worker_configuration(config_, config_.preload),
+                  .interpreter = interpreter_options(config_),
                   .stack_bytes = config_.stack_bytes,
                   .width = width});
-}
-
-// Where there may be no GIL an import may have brought it back.
-ModeFacts Runtime::facts_now() const {
-  ModeFacts facts = facts_;
-  if (is_free_threaded_build) facts.gil_enabled = Interpreter::is_gil_enabled();
-  return facts;
 }
 
 ModeReport Runtime::execution_mode() {
   if (!is_running())
     return {.mode = ExecutionMode::automatic, .reason = Interpreter::no_executor().message};
-  ModeFacts facts = facts_now();
-  auto report = choose_mode(facts);
-  if (!report) {
-    facts.wanted = ExecutionMode::automatic;
-    report = choose_mode(facts);
-  }
-  report->python_version = Interpreter::version();
+  ModeReport report = mode_.report();
   for (Refusal& refusal : parallel_.refused_modules())
-    report->refused_modules.push_back(std::move(refusal));
-  return *std::move(report);
+    report.refused_modules.push_back(std::move(refusal));
+  return report;
 }
 
 future<std::vector<Result<Value>>> Runtime::parallel(std::span<const CallSpec> calls,
                                                      const ParallelOptions& options) {
+  if (!is_running()) return parallel_.refuse(Interpreter::no_executor());
   ExecutionMode mode = options.mode;
   if (mode == ExecutionMode::automatic) {
-    mode = execution_mode().mode;
+    mode = mode_.report().mode;
     if (mode == ExecutionMode::multi_executor) mode = ExecutionMode::process;
   }
-  ModeFacts facts = facts_now();
-  facts.wanted = mode;
-  facts.wanted_by = "ParallelOptions::mode";
-  if (auto allowed = choose_mode(facts); is_running() && !allowed.ok())
-    return parallel_.refuse(allowed.error());
+  if (auto allowed = mode_.allows(mode); !allowed.ok()) return parallel_.refuse(allowed.error());
   return parallel_.run(calls, mode, options.timeout);
 }
 

@@ -20,8 +20,8 @@
 #include "executors/python/async/stream_table.h"
 #include "executors/python/calls/parallel.h"
 #include "executors/python/contexts/context_table.h"
-#include "executors/python/interpreter/execution_mode.h"
 #include "executors/python/interpreter/interpreter.h"
+#include "executors/python/mode_choice.h"
 #include "executors/python/python_executor.h"
 #include "executors/python/tasks/admission.h"
 #include "executors/python/tasks/deadlines.h"
@@ -57,7 +57,7 @@ class Runtime final : private WorkerObserver {
   // One that is not a submission of its own: it is never rejected for a full queue.
   void enqueue(Shared<TaskState> task, std::int64_t interpreter_id = -1);
   // Its workers have an interpreter each.
-  [[nodiscard]] bool has_own_interpreters() const { return own_interpreters_; }
+  [[nodiscard]] bool has_own_interpreters() const { return mode_.has_own_interpreters(); }
   // One that turned out to be no coroutine.
   void pass_to_workers(Shared<TaskState> task);
   // One that turned out to be one.
@@ -94,11 +94,6 @@ class Runtime final : private WorkerObserver {
   static void forget_in_child();
   static void call_for_graves() noexcept;
 
-  [[nodiscard]] Result<void> settle_mode();
-  [[nodiscard]] ModeFacts facts_now() const;
-  [[nodiscard]] Result<void> try_interpreters();
-  [[nodiscard]] OwnInterpreterOptions interpreter_options() const;
-  [[nodiscard]] Object worker_configuration(const std::vector<std::string>& preload) const;
   static void end_with_host() noexcept;
 
   using Begin = Result<void> (*)(const InterpreterOptions& options);
@@ -146,8 +141,7 @@ class Runtime final : private WorkerObserver {
                               return give_up(loop, task);
                             }};
   Doorbell idle_;
-  ModeFacts facts_;
-  bool own_interpreters_ = false;  // Of the workers.
+  ModeChoice mode_;
   Parallel parallel_{deadlines_};
 
   std::atomic<std::uint64_t> ids_before_{0};           // Given before the last start.
