@@ -104,8 +104,9 @@ ExitCode run_host(HostConfig config, const UpOptions& options, const Console& co
   printer.finish();
   show_summary(summary, options, console);
   if (!tried) {
-    console.fail(exit_code_of(tried.error().code),
-                 "a required service could not start: " + tried.error().message);
+    const char* const what = exit == HostExit::done ? "stopped before every service had started: "
+                                                    : "a required service could not start: ";
+    console.fail(exit_code_of(tried.error().code), what + tried.error().message);
   }
   return exit_code_for(exit.value_or(HostExit::gave_up));
 }

@@ -28,7 +28,7 @@ def service(cli: Cli, path: str) -> dict[str, object]:
 
 
 def test_up_for_a_while(cli: Cli) -> None:
-    done = cli.run("up", cli.write(tree(worker())), "--for", "300ms")
+    done = cli.run("up", cli.write(tree(worker())), "--for", "1s")
     assert done.returncode == 0, done.stderr
     assert "s/w" in done.stdout
     assert "ready after" in done.stdout
@@ -36,8 +36,14 @@ def test_up_for_a_while(cli: Cli) -> None:
     assert "\x1b[" not in done.stdout  # No terminal, no colours.
 
 
+def test_up_that_ends_before_all_has_started_says_so_and_finds_no_fault(cli: Cli) -> None:
+    done = cli.run("up", cli.write(tree(worker(readiness={"kind": "notify"}))), "--for", "100ms")
+    assert done.returncode == 0, done.stderr
+    assert "stopped before every service had started: shutdown: --for 100ms is over" in done.stderr
+
+
 def test_up_as_json_is_one_event_a_line_and_a_summary(cli: Cli) -> None:
-    done = cli.run("up", cli.write(tree(worker())), "--for", "300ms", "--json")
+    done = cli.run("up", cli.write(tree(worker())), "--for", "1s", "--json")
     assert done.returncode == 0, done.stderr
     *events, summary = [json.loads(line) for line in done.stdout.splitlines()]
     kinds = [event["event"] for event in events]
