@@ -19,9 +19,16 @@ from unirun._channel import Channel
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, Protocol
 
-    from unirun.worker import Worker
+    class Worker(Protocol):
+        """What a fork becomes."""
+
+        def set_up(self) -> None: ...
+        def rehearse(self) -> None: ...
+        def say_waiting(self) -> None: ...
+        def run(self) -> int: ...
+
 
 MAX_TEXT_CHARACTERS = 16 << 10  # Of a packet to the host: the beginning is kept.
 
@@ -34,7 +41,7 @@ class Unable(Exception):
         self.for_good = for_good
 
 
-def serve(channel: int, board: int | None, make_worker: type[Worker]) -> int:
+def serve(channel: int, board: int | None, make_worker: Callable[[Channel, int], Worker]) -> int:
     """Fork workers until the host is gone. Returns in a worker, with its exit code."""
     try:
         from unirun import _forking
