@@ -6,7 +6,7 @@ PYTHON_BIN := .venv/bin/python
 export CCACHE_BASEDIR := $(CURDIR)
 export UNIRUN_BINARY := $(CURDIR)/build/dev/bin/unirun
 
-.PHONY: help setup program build demo test test-cpp test-python test-slow test-pythons contracts bench lint format docs sanitize nightly stress install-check wheel-check clean
+.PHONY: help setup program build demo test test-cpp test-python test-slow test-pythons contracts bench lint format docs sanitize nightly stress busy install-check wheel-check clean
 
 help:  ## Says what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,10 @@ nightly: test-slow  ## 100,000 seeds of simulation, the slow faults, a million v
 stress: build  ## Ten minutes of everything at once for Python from C++, then ten of wrong bytes; SECONDS=60 for less
 	@build/dev/bin/python_stress --seconds $(or $(SECONDS),600)
 	@UNIRUN_FUZZ_SECONDS=$(or $(SECONDS),600) build/dev/bin/python_state_test --no-skip --test-case="A29: nightly*"
+
+busy: build  ## The tests beside a neighbour who takes the CPUs away for 60 % of the time, as root; SHARE=75 for more
+	@$(PYTHON_BIN) tests/busy_neighbour.py $(or $(SHARE),60) ctest --preset dev -j6
+	@$(PYTHON_BIN) tests/busy_neighbour.py $(or $(SHARE),60) $(PYTHON_BIN) -m pytest -m "not slow"
 
 lint:  ## Formatters and linters, changing nothing
 	@UNIRUN_SETUP_LINT=1 scripts/setup.sh
