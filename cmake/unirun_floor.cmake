@@ -44,7 +44,7 @@ function(unirun_test name)
   endif()
   # Each test file has helpers of its own, by the same short names.
   set_target_properties(${name} PROPERTIES UNITY_BUILD OFF)
-  doctest_discover_tests(${name} TEST_PREFIX "${name}: " PROPERTIES TIMEOUT 300)
+  doctest_discover_tests(${name} TEST_PREFIX "${name}: ")
 endfunction()
 
 function(unirun_floor name)
