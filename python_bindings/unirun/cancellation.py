@@ -25,16 +25,16 @@ class Cancelled(BaseException):
 class CancellationToken:
     """The read side of "please stop"."""
 
-    __slots__ = ("_armed", "_callbacks", "_keys", "_latch", "_requested")
+    __slots__ = ("_callbacks", "_keys", "_latch", "_requested", "_unclaimed")
 
     def __init__(self) -> None:
         self._requested = False
         # Held until the request, then passed from waiter to waiter: a turnstile.
         self._latch = allocate_lock()
         self._latch.acquire()
-        # Whoever pops the only entry may open the latch. list.pop and dict.pop are atomic, so no
-        # lock is held that a signal handler could find taken by the very thread it interrupts.
-        self._armed = [self._latch]
+        # Whoever pops the only entry has made the first request. list.pop and dict.pop are atomic, so
+        # no lock is held that a signal handler could find taken by the very thread it interrupts.
+        self._unclaimed = [True]
         self._callbacks: dict[int, Callable[[], object]] = {}
         self._keys = count()
 
@@ -51,10 +51,12 @@ class CancellationToken:
         if self._requested:
             return True
         patience = -1.0 if timeout is None else min(max(timeout, 0.0), TIMEOUT_MAX)
-        if not self._latch.acquire(timeout=patience):
-            return self._requested
-        self._latch.release()
-        return True
+        try:
+            self._latch.acquire(timeout=patience)
+        finally:  # A signal handler may raise just after the latch was taken.
+            if self._requested:
+                self._open()
+        return self._requested
 
     def raise_if_cancelled(self) -> None:
         """Raise `Cancelled` if a stop was requested."""
@@ -78,16 +80,27 @@ class CancellationToken:
         return remove
 
     def cancel(self) -> bool:
-        """Request the stop. True for the first request, False for every later one."""
-        try:
-            latch = self._armed.pop()
-        except IndexError:
-            return False
+        """Request the stop. True for the first request, False for every later one.
+
+        Whichever it was, the request can be seen once it returns: one that a signal handler makes
+        on top of another does what that has not come to.
+        """
         self._requested = True
-        latch.release()
+        try:
+            self._unclaimed.pop()
+            is_first = True
+        except IndexError:
+            is_first = False
+        self._open()
         for key in list(self._callbacks):
             self._call(key)
-        return True
+        return is_first
+
+    def _open(self) -> None:
+        try:
+            self._latch.release()
+        except RuntimeError:  # It is open.
+            pass
 
     def _call(self, key: int) -> None:
         # Popping decides between cancel() and a late add_callback(): one of them calls.

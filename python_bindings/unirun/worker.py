@@ -52,6 +52,7 @@ class Worker:
         # Whether a stop may be raised in the main thread: while importing, and in a target that
         # takes no context and so cannot ask. Raised once, so that its clean-up is left alone.
         self._interruptible = True
+        self._hears = False  # Whether the main thread is in the handler of the signal.
         self._asks = False  # Whether the signal is sent until it was heard.
         self._prepared = False  # Whether there is something to run: before that, an error is a failed start.
         self._masks: dict[int, set[int | signal.Signals]] = {}  # Of threads that are forking.
@@ -184,14 +185,20 @@ class Worker:
 
     def _on_stop_signal(self, _number: int, frame: FrameType | None) -> None:
         """Runs in the main thread, between two of its instructions."""
-        self._cancellation.cancel()
-        if not self._interruptible:
+        if self._hears:  # On top of one that sees to it.
             return
-        if _is_importing(frame):
-            self._ask_again()
-            return
-        self._interruptible = False
-        self._cancellation.raise_if_cancelled()
+        self._hears = True
+        try:
+            self._cancellation.cancel()
+            if not self._interruptible:
+                return
+            if _would_be_lost_in(frame):
+                self._ask_again()
+                return
+            self._interruptible = False
+            self._cancellation.raise_if_cancelled()
+        finally:
+            self._hears = False
 
     def _ask_again(self) -> None:
         if not self._asks:
@@ -255,14 +262,15 @@ class Worker:
             print(description["traceback"], file=sys.stderr, end="")
 
 
-def _is_importing(frame: FrameType | None) -> bool:
-    """Whether that is among the statements of Python's import machinery, or another signal's handler on top of them.
+def _would_be_lost_in(frame: FrameType | None) -> bool:
+    """Whether that is among the statements of Python's import machinery or of a ``__del__``, or on top of them.
 
-    An exception that is raised there leaves the lock of a module held for ever: whoever imports it next hangs.
-    One that is raised by the code of a module goes through the machinery as any error does.
+    An exception that is raised in the machinery leaves the lock of a module held for ever: whoever imports it next
+    hangs. One that is raised by the code of a module goes through the machinery as any error does. What is raised in
+    a ``__del__`` Python prints and forgets.
     """
     while frame is not None and frame.f_code.co_name != "<module>":
-        if frame.f_code.co_filename.startswith("<frozen importlib."):
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename.startswith("<frozen importlib."):
             return True
         frame = frame.f_back
     return False

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -109,3 +112,51 @@ def test_a_signal_handler_wakes_the_thread_that_it_interrupted() -> None:
         assert token.wait(20)
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_request_on_top_of_another_is_seen_and_complete_when_it_returns() -> None:
+    """As a signal handler's is, which may run between any two instructions of the first."""
+    firsts: list[bool] = []
+
+    def request_again(frame: FrameType, _event: str, _argument: object) -> Any:
+        if frame.f_code is CancellationToken.cancel.__code__:
+            firsts.append(token.cancel())
+            assert token.is_cancellation_requested
+            assert token.wait(0)
+            assert called == ["once"]
+        return request_again
+
+    token = CancellationToken()
+    called: list[str] = []
+    token.add_callback(lambda: called.append("once"))
+    before = sys.gettrace()
+    sys.settrace(request_again)
+    try:
+        firsts.append(token.cancel())
+    finally:
+        sys.settrace(before)
+    assert len(firsts) > 2
+    assert sum(firsts) == 1
+
+
+def test_a_waiter_whom_a_signal_strikes_leaves_the_way_open_for_the_others() -> None:
+    token = CancellationToken()
+    latch = token._latch
+
+    class Struck:
+        """A latch whose taker is struck by a handler that raises, as soon as it has it."""
+
+        release = latch.release
+
+        def acquire(self, timeout: float) -> None:
+            token.cancel()
+            latch.acquire(timeout=timeout)
+            raise Cancelled("by a signal")
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(token.wait)
+        token._latch = Struck()  # type: ignore[assignment]
+        with pytest.raises(Cancelled):
+            token.wait()
+        assert waiting.result()
+    assert not latch.locked()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -283,6 +284,29 @@ def test_a_stop_whose_signal_comes_just_before_a_system_call_is_heard(start_work
     assert worker.process.stdout.readline() == b"started\n"
     worker.cancel()
     assert worker.finish() == (0, "", "")
+
+
+def test_a_stop_is_heard_wherever_in_its_handler_another_one_strikes(start_worker: Start) -> None:
+    strokes = 0
+    for statement in itertools.count():
+        worker = start_worker("forms:is_stopped_within_a_stop", config={"statement": statement})
+        code, out, err = worker.finish()
+        assert (code, err) == (0, ""), f"struck before statement {statement}: {out}"
+        if out == "not struck\n":
+            break
+        assert out == "struck\n"
+        strokes += 1
+    assert strokes > 5
+
+
+def test_a_stop_leaves_what_was_to_be_called_at_it_alone(start_worker: Start) -> None:
+    worker = start_worker("forms:is_stopped_while_its_callback_runs")
+    assert worker.finish() == (0, "called back\nstopped\n", "")
+
+
+def test_a_stop_that_a_finalizer_would_lose_is_heard_after_it(start_worker: Start) -> None:
+    worker = start_worker("forms:is_stopped_in_a_finalizer")
+    assert worker.finish() == (0, "finalized\nstopped\n", "")
 
 
 @pytest.mark.parametrize("stop", ["cancel", "terminate"])

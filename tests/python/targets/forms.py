@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from unirun import Cancelled, Ignore, Service, ServiceContext
+from unirun import Cancelled, Ignore, Service, ServiceContext, _current_service
 
 
 class Polite(Service):
@@ -139,6 +139,55 @@ def cleans_up_slowly():
         for _ in range(20):
             time.sleep(0.01)
         print("cleaned")
+
+
+def is_stopped_within_a_stop():
+    """The second signal strikes before the configured statement of the first one's handler, counted from 0."""
+    left = _current_service.current().config["statement"]
+    struck = False
+
+    def strike(_frame, event, _argument):
+        nonlocal left, struck
+        if event == "line":
+            if left == 0:
+                struck = True
+                signal.raise_signal(signal.SIGTERM)
+            left -= 1
+        return strike
+
+    sys.settrace(strike)
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(3600)
+    finally:
+        sys.settrace(None)
+        print("struck" if struck else "not struck")
+
+
+def is_stopped_while_its_callback_runs():
+    def call_back():
+        signal.raise_signal(signal.SIGTERM)
+        print("called back")
+
+    _current_service.current().cancellation.add_callback(call_back)
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(3600)
+    finally:
+        print("stopped")
+
+
+def is_stopped_in_a_finalizer():
+    class Finalized:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+            print("finalized")
+
+    try:
+        Finalized()
+        time.sleep(3600)
+    finally:
+        print("stopped")
 
 
 def loses_the_first_signal():
