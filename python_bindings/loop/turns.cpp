@@ -255,7 +255,7 @@ bool Turns::call_for(const LoopOccupant* occupant, PyObject* handle) {
 }
 
 bool Turns::strike(PyObject* exception) {
-  if (python::is_importing(thread_state_)) return false;
+  if (python::is_out_of_reach(thread_state_)) return false;
   struck_ = true;
   python::raise_in_thread(thread_, exception);
   return true;

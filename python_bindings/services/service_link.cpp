@@ -39,7 +39,7 @@ void RunningThread::leave() {
 
 bool RunningThread::strike() const {
   if (!is_inside_) return true;
-  if (python::is_importing(state_)) return false;
+  if (python::is_out_of_reach(state_)) return false;
   const py::object cancelled = py::module_::import("unirun.cancellation").attr("Cancelled");
   python::raise_in_thread(id_, cancelled.ptr());
   return true;

@@ -192,7 +192,7 @@ class Worker:
             self._cancellation.cancel()
             if not self._interruptible:
                 return
-            if _would_be_lost_in(frame):
+            if _is_out_of_reach(frame):
                 self._ask_again()
                 return
             self._interruptible = False
@@ -262,15 +262,18 @@ class Worker:
             print(description["traceback"], file=sys.stderr, end="")
 
 
-def _would_be_lost_in(frame: FrameType | None) -> bool:
-    """Whether that is among the statements of Python's import machinery or of a ``__del__``, or on top of them.
+def _is_out_of_reach(frame: FrameType | None) -> bool:
+    """Whether it is among the statements of Python's import machinery, or on top of them or of a ``__del__``.
 
     An exception that is raised in the machinery leaves the lock of a module held for ever: whoever imports it next
-    hangs. One that is raised by the code of a module goes through the machinery as any error does. What is raised in
-    a ``__del__`` Python prints and forgets.
+    hangs. One that is raised by the code of a module goes through the machinery as any error does. What leaves a
+    ``__del__`` Python prints and forgets. The rule inside a host is is_out_of_reach() in raise_in_thread.h.
     """
-    while frame is not None and frame.f_code.co_name != "<module>":
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename.startswith("<frozen importlib."):
+    in_module = False
+    while frame is not None:
+        code = frame.f_code
+        in_module = in_module or code.co_name == "<module>"
+        if code.co_name == "__del__" or (not in_module and code.co_filename.startswith("<frozen importlib.")):
             return True
         frame = frame.f_back
     return False

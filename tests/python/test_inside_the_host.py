@@ -288,6 +288,37 @@ def test_an_interruption_waits_while_the_import_machinery_is_at_work(make_host: 
     assert machinery == [False]
 
 
+def test_an_interruption_that_a_finalizer_would_lose_comes_after_it(make_host: Make) -> None:
+    asked, finish, finalized = threading.Event(), threading.Event(), threading.Event()
+
+    class Finalized:
+        def __init__(self, context: ServiceContext) -> None:
+            context._link.on_interrupt(asked.set)  # type: ignore[attr-defined]
+            self.context = context
+
+        def __del__(self) -> None:
+            self.context.ready()
+            finish.wait()
+            finalized.set()
+
+    def finalizes(context: ServiceContext) -> None:
+        Finalized(context)
+        while True:
+            pass
+
+    host, recorder = make_host(child(finalizes, "thread", restart="temporary"))
+    with host:
+        recorder.wait_for(events.ServiceStarted, "tree/one")
+        try:
+            host.service("tree/one").kill()
+            assert asked.wait(PATIENCE)
+            until_the_attendant_has_come_by(make_host)
+        finally:
+            finish.set()
+        assert recorder.wait_for(events.ServiceExited, "tree/one")
+    assert finalized.is_set()
+
+
 def test_who_starts_threads_is_interrupted_and_not_the_thread_that_is_being_started(make_host: Make) -> None:
     gc.collect()  # As above.
     host, recorder = make_host(child("starts_threads", "thread"), max_restarts=10_000)

@@ -1093,6 +1093,38 @@ TEST_CASE("A18: Python's import machinery is not struck, which would leave a loc
   CHECK(Reference::steal(execute("import sys; sys.folder.cleanup()")));
 }
 
+TEST_CASE("A18: an interruption that a __del__ would lose comes after it") {
+  const Running running({.num_workers = 1});
+  auto finalizes = PythonExecutor::submit([] {
+    return execute(
+        "import sys, threading, time\n"
+        "sys.begun, sys.gate = threading.Event(), threading.Event()\n"
+        "class Finalized:\n"
+        "    def __del__(self):\n"
+        "        sys.begun.set()\n"
+        "        sys.gate.wait()\n"
+        "        sys.finalized = True\n"
+        "Finalized()\n"
+        "end = time.monotonic() + 60\n"
+        "while time.monotonic() < end: pass\n");
+  });
+  const auto has_begun = [] {
+    const GILGuard guard;
+    const Reference begun = Reference::steal(
+        evaluate("hasattr(__import__('sys'), 'begun') and __import__('sys').begun.is_set()"));
+    return begun && PyObject_IsTrue(begun.get()) == 1;
+  };
+  while (!has_begun()) std::this_thread::yield();
+  CHECK(PythonExecutor::interrupt(finalizes.id()));
+  {
+    const GILGuard guard;
+    REQUIRE(Reference::steal(execute("import sys; sys.gate.set()")));
+  }
+  CHECK(code_of(finalizes) == Errc::interrupted);
+  const GILGuard guard;
+  CHECK(Reference::steal(execute("import sys; sys.finalized, sys.begun, sys.gate")));
+}
+
 TEST_CASE("A18: interruptions at any moment strike their own task or nobody") {
   const Running running({.num_workers = 2});
   for (int turn = 0; turn < 2000; ++turn) {

@@ -6,6 +6,7 @@
 // Python.h first.
 
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "executors/python/interpreter/has_gil.h"
@@ -37,20 +38,37 @@ inline bool raise_in_thread(unsigned long id, PyObject* exception) {
 #endif
 }
 
-// Whether Python's import machinery is at work in the thread whose state this is: an exception that
-// is raised among its own statements leaves the lock of a module held for ever, and whoever imports
-// it next hangs. So who wants to raise one then does so a moment later.
-[[nodiscard]] inline bool is_importing(PyThreadState* state) {
+// The text of a string of Python's, which lives as long as that; empty where it has none.
+[[nodiscard]] inline std::string_view view_of(PyObject* string) {
+  const char* const text = PyUnicode_AsUTF8(string);
+  if (text == nullptr) PyErr_Clear();
+  return text != nullptr ? text : "";
+}
+
+// Whether an exception that is raised now in the thread whose state this is would do harm or be
+// lost. Among the statements of Python's import machinery it leaves the lock of a module held for
+// ever, and whoever imports it next hangs; what is raised on top of a __del__ Python prints and
+// forgets. So who wants to raise one then does so a moment later.
+[[nodiscard]] inline bool is_out_of_reach(PyThreadState* state) {
   // Without a GIL nobody may look at the frames of a thread that runs.
   if (!has_gil()) return false;
-  const Reference frame =
-      Reference::steal(reinterpret_cast<PyObject*>(PyThreadState_GetFrame(state)));
-  if (!frame) return false;
-  PyCodeObject* const code = PyFrame_GetCode(reinterpret_cast<PyFrameObject*>(frame.get()));
-  const Reference held = Reference::steal(reinterpret_cast<PyObject*>(code));
-  const char* const file = PyUnicode_AsUTF8(code->co_filename);
-  if (file == nullptr) PyErr_Clear();
-  return file != nullptr && std::string_view(file).starts_with("<frozen importlib.");
+  // Up to 3.11 a frame that is made for us could set off a collection, which lets other threads in.
+  const bool collects = PyGC_Disable() != 0;
+  bool is_out = false;
+  bool is_innermost = true;
+  const auto object = [](auto* made) { return reinterpret_cast<PyObject*>(made); };
+  Reference frame = Reference::steal(object(PyThreadState_GetFrame(state)));
+  while (frame && !is_out) {
+    auto* const entered = reinterpret_cast<PyFrameObject*>(frame.get());
+    PyCodeObject* const code = PyFrame_GetCode(entered);
+    const Reference held = Reference::steal(object(code));
+    is_out = view_of(code->co_name) == "__del__" ||
+             (std::exchange(is_innermost, false) &&
+              view_of(code->co_filename).starts_with("<frozen importlib."));
+    frame = Reference::steal(object(PyFrame_GetBack(entered)));
+  }
+  if (collects) PyGC_Enable();
+  return is_out;
 }
 
 }  // namespace unirun::python

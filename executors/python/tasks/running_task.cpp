@@ -76,7 +76,7 @@ RunningTask::Strike RunningTask::strike(const TaskState& task) {
     deferred_ = true;
     return Strike::deferred;
   }
-  if (is_importing(python_state_)) return Strike::not_now;
+  if (is_out_of_reach(python_state_)) return Strike::not_now;
   if (!interrupt_thread(python_id_)) return Strike::missed;
   if (!interrupted_) counts_.interrupted.add(1);
   interrupted_ = true;

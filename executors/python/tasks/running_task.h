@@ -65,7 +65,7 @@ class RunningTask {
     missed,    // It does not run here.
     struck,    // Interrupted is raised in it.
     deferred,  // At the end of its shields it will be.
-    not_now,   // It imports: ask again.
+    not_now,   // It imports or finalizes: ask again.
   };
   // Thread: any, with the GIL of this one's interpreter.
   [[nodiscard]] Strike strike(const TaskState& task);
