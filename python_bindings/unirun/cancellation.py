@@ -48,7 +48,7 @@ class CancellationToken:
 
         Returns True once a stop was requested, False when the time ran out.
         """
-        if self._requested:
+        if self.is_cancellation_requested:
             return True
         patience = -1.0 if timeout is None else min(max(timeout, 0.0), TIMEOUT_MAX)
         try:

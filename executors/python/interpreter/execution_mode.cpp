@@ -8,8 +8,8 @@ namespace unirun::python {
 namespace {
 
 // unirun does not say of itself that it needs no GIL. That would take two things: a look at what a
-// thread runs while one raises an exception in it (is_out_of_reach()), which nobody has who does not
-// stop all threads; and a fork() that CPython 3.13 survives.
+// thread runs while one raises an exception in it (is_out_of_reach()), which nobody has who does
+// not stop all threads; and a fork() that CPython 3.13 survives.
 constexpr const char* risk_without_gil =
     "an interruption in the midst of an import may keep the lock of the module for ever, and a "
     "child of os.fork() may hang";
