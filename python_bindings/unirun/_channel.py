@@ -14,6 +14,8 @@ from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
 MAX_FRAME_BYTES = 16 << 20
@@ -34,6 +36,7 @@ class Channel:
         self._stalled = False
         self._backlog = bytearray()
         self._dropped = 0
+        self._when_sent: Callable[[], object] | None = None
 
     def send(self, frame: dict[str, Any]) -> None:
         """Send ``frame``, or keep it for a later send, or drop and count it.
@@ -41,6 +44,32 @@ class Channel:
         Waits a moment for a host that does not read, and not again until the host has caught up.
         Thread: any.
         """
+        try:
+            self._send(frame)
+        finally:
+            call = self._when_sent
+            if call is not None:
+                self._when_sent = None
+                call()
+
+    def when_sent(self, call: Callable[[], object]) -> None:
+        """Call this, which may raise, once at the end of a send; always the same one.
+
+        For signal handlers: what one raises while a frame is being sent has it sent in part, or twice. Signals that
+        another thread sends come mostly then, where a service sends much: then it lets that thread run.
+        """
+        self._when_sent = call
+
+    @staticmethod
+    def is_sent_by(frame: FrameType | None) -> bool:
+        """Whether that is sending something, or on top of what does."""
+        while frame is not None:
+            if frame.f_code is SENDS:
+                return True
+            frame = frame.f_back
+        return False
+
+    def _send(self, frame: dict[str, Any]) -> None:
         body = dumps(frame).encode()
         with self._lock:
             patience = 0.0 if self._stalled else PATIENCE
@@ -135,6 +164,9 @@ class Channel:
         self._backlog.clear()
         self._flushing = False
         os.close(descriptor)
+
+
+SENDS = Channel._send.__code__
 
 
 def _wait(descriptor: int, interest: int, seconds: float | None) -> bool:

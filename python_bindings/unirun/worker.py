@@ -192,6 +192,9 @@ class Worker:
             self._cancellation.cancel()
             if not self._interruptible:
                 return
+            if self._channel.is_sent_by(frame):
+                self._channel.when_sent(self._ask)
+                return
             if _is_out_of_reach(frame):
                 self._ask_again()
                 return
@@ -212,9 +215,12 @@ class Worker:
         """
         pause = SHORTEST_PAUSE
         while self._interruptible:
-            signal.pthread_kill(self._main_thread, signal.SIGTERM)
+            self._ask()
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _ask(self) -> None:
+        signal.pthread_kill(self._main_thread, signal.SIGTERM)
 
     def _read_frames(self) -> None:
         self._begun.acquire()  # The first frame is the main thread's.
@@ -263,11 +269,11 @@ class Worker:
 
 
 def _is_out_of_reach(frame: FrameType | None) -> bool:
-    """Whether it is among the statements of Python's import machinery, or on top of them or of a ``__del__``.
+    """Whether it is where an exception would do harm or be lost, or on top of that.
 
-    An exception that is raised in the machinery leaves the lock of a module held for ever: whoever imports it next
-    hangs. One that is raised by the code of a module goes through the machinery as any error does. What leaves a
-    ``__del__`` Python prints and forgets. The rule inside a host is is_out_of_reach() in raise_in_thread.h.
+    Raised in Python's import machinery it leaves the lock of a module held for ever, and whoever imports that next
+    hangs; raised by the code of a module it goes through the machinery as any error does. What leaves a ``__del__``
+    Python prints and forgets. The rule inside a host is is_out_of_reach() in raise_in_thread.h.
     """
     in_module = False
     while frame is not None:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -286,17 +286,27 @@ def test_a_stop_whose_signal_comes_just_before_a_system_call_is_heard(start_work
     assert worker.finish() == (0, "", "")
 
 
-def test_a_stop_is_heard_wherever_in_its_handler_another_one_strikes(start_worker: Start) -> None:
-    strokes = 0
+def stopped_before_each_statement(start_worker: Start, target: str) -> Iterator[WorkerHost]:
+    """Workers of a target that uses `forms.Strike`, until there is no further statement to strike before."""
     for statement in itertools.count():
-        worker = start_worker("forms:is_stopped_within_a_stop", config={"statement": statement})
+        worker = start_worker(target, config={"statement": statement})
+        yield worker
         code, out, err = worker.finish()
         assert (code, err) == (0, ""), f"struck before statement {statement}: {out}"
         if out == "not struck\n":
-            break
+            assert statement > 5
+            return
         assert out == "struck\n"
-        strokes += 1
-    assert strokes > 5
+
+
+def test_a_stop_is_heard_wherever_in_its_handler_another_one_strikes(start_worker: Start) -> None:
+    for _ in stopped_before_each_statement(start_worker, "forms:is_stopped_within_a_stop"):
+        pass
+
+
+def test_a_stop_leaves_what_is_being_sent_whole_and_sends_it_once(start_worker: Start) -> None:
+    for worker in stopped_before_each_statement(start_worker, "forms:is_stopped_while_it_logs"):
+        assert [frame["message"] for frame in worker.frames() if frame["type"] == "log"] == ["said once"]
 
 
 def test_a_stop_leaves_what_was_to_be_called_at_it_alone(start_worker: Start) -> None:
@@ -307,6 +317,18 @@ def test_a_stop_leaves_what_was_to_be_called_at_it_alone(start_worker: Start) ->
 def test_a_stop_that_a_finalizer_would_lose_is_heard_after_it(start_worker: Start) -> None:
     worker = start_worker("forms:is_stopped_in_a_finalizer")
     assert worker.finish() == (0, "finalized\nstopped\n", "")
+
+
+@pytest.mark.parametrize("stop", ["cancel", "terminate"])
+def test_a_service_that_logs_without_pause_is_stopped_and_every_record_told_once(
+    start_worker: Start, stop: str
+) -> None:
+    worker = start_worker("forms:logs_for_ever")
+    worker.wait_for("log")  # Number 0.
+    getattr(worker, stop)()
+    records = [frame for frame in worker.frames() if frame["type"] == "log" and frame["logger"] == "root"]
+    assert [int(record["message"]) for record in records] == list(range(1, len(records) + 1))
+    assert worker.finish() == (0, "", "")
 
 
 @pytest.mark.parametrize("stop", ["cancel", "terminate"])

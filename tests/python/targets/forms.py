@@ -2,6 +2,8 @@
 
 import asyncio
 import functools
+import itertools
+import logging
 import os
 import signal
 import sys
@@ -141,27 +143,61 @@ def cleans_up_slowly():
         print("cleaned")
 
 
-def is_stopped_within_a_stop():
-    """The second signal strikes before the configured statement of the first one's handler, counted from 0."""
-    left = _current_service.current().config["statement"]
-    struck = False
+class Strike:
+    """Sends the signal of a stop before one statement of those that are run while it is entered.
 
-    def strike(_frame, event, _argument):
-        nonlocal left, struck
-        if event == "line":
-            if left == 0:
-                struck = True
-                signal.raise_signal(signal.SIGTERM)
-            left -= 1
-        return strike
+    Which one of those that ``is_meant`` says it of by their code, counted from 0, the service's configuration says.
+    """
 
-    sys.settrace(strike)
-    try:
-        signal.raise_signal(signal.SIGTERM)
-        time.sleep(3600)
-    finally:
+    def __init__(self, is_meant):
+        self.struck = False
+        self._is_meant = is_meant
+        self._left = _current_service.current().config["statement"]
+
+    def __enter__(self):
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_):
         sys.settrace(None)
-        print("struck" if struck else "not struck")
+
+    def tell(self):
+        print("struck" if self.struck else "not struck")
+
+    def _trace(self, frame, event, _argument):
+        if event == "line" and self._is_meant(frame.f_code):
+            if self._left == 0:
+                self.struck = True
+                signal.raise_signal(signal.SIGTERM)
+            self._left -= 1
+        return self._trace
+
+
+def is_stopped_within_a_stop():
+    strike = Strike(lambda _: True)
+    try:
+        with strike:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(3600)
+    finally:
+        strike.tell()
+
+
+def is_stopped_while_it_logs():
+    # One that strikes before the sending has begun ends the call, as it may end any.
+    strike = Strike(lambda code: code.co_filename.endswith("_channel.py") and code.co_name != "send")
+    try:
+        with strike:
+            logging.warning("said once")
+        if strike.struck:
+            time.sleep(3600)
+    finally:
+        strike.tell()
+
+
+def logs_for_ever():
+    for number in itertools.count():
+        logging.warning("%d", number)
 
 
 def is_stopped_while_its_callback_runs():
