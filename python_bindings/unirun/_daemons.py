@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from _thread import LockType
     from collections.abc import Callable
 
-_beginnings: list[LockType] = []  # Each held until the thread has begun.
+_beginnings: set[LockType] = set()  # Each held until the thread has begun.
 
 
 def start(function: Callable[[], object]) -> int:
@@ -24,15 +24,15 @@ def start(function: Callable[[], object]) -> int:
     beginning.acquire()
 
     def live() -> None:
-        _beginnings.remove(beginning)
+        _beginnings.discard(beginning)
         beginning.release()
         function()
 
-    _beginnings.append(beginning)
     try:
+        _beginnings.add(beginning)
         return start_new_thread(live, ())
-    except BaseException:
-        _beginnings.remove(beginning)
+    except BaseException:  # A signal's too, before the beginning or after it.
+        _beginnings.discard(beginning)
         raise
 
 

@@ -119,6 +119,9 @@ class RealHost:
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
+            if not line.endswith(b"\n"):  # A host that is killed may be in the midst of one.
+                assert process.wait() == -signal.SIGKILL, f"half a line of a host that nobody has killed: {line!r}"
+                return
             event = json.loads(line)
             if "event" not in event:
                 continue
