@@ -304,6 +304,11 @@ def test_a_stop_is_heard_wherever_in_its_handler_another_one_strikes(start_worke
         pass
 
 
+def test_a_stop_while_a_thread_is_being_started_leaves_nothing_to_wait_for(start_worker: Start) -> None:
+    for _ in stopped_before_each_statement(start_worker, "forms:is_stopped_while_it_starts_a_thread"):
+        pass
+
+
 def test_a_stop_leaves_what_is_being_sent_whole_and_sends_it_once(start_worker: Start) -> None:
     for worker in stopped_before_each_statement(start_worker, "forms:is_stopped_while_it_logs"):
         assert [frame["message"] for frame in worker.frames() if frame["type"] == "log"] == ["said once"]

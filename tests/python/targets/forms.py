@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from unirun import Cancelled, Ignore, Service, ServiceContext, _current_service
+from unirun import Cancelled, Ignore, Service, ServiceContext, _current_service, _daemons
 
 
 class Polite(Service):
@@ -191,6 +191,15 @@ def is_stopped_while_it_logs():
             logging.warning("said once")
         if strike.struck:
             time.sleep(3600)
+    finally:
+        strike.tell()
+
+
+def is_stopped_while_it_starts_a_thread():
+    strike = Strike(lambda code: code.co_filename.endswith("_daemons.py"))
+    try:
+        with strike:
+            _daemons.start(lambda: None)
     finally:
         strike.tell()
 
