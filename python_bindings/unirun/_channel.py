@@ -163,6 +163,7 @@ class Channel:
         self._lock = RLock()  # The parent's may be held by a thread that does not exist here.
         self._backlog.clear()
         self._flushing = False
+        self._when_sent = None  # It is of the parent's threads.
         os.close(descriptor)
 
 

@@ -6,12 +6,14 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from unirun._channel import Channel
 from worker_host import PACKAGE, Frame, WorkerHost
 
 Start = Callable[..., WorkerHost]
@@ -451,6 +453,18 @@ def test_without_liveness_nobody_is_told_of_heartbeats(start_worker: Start) -> N
 def test_a_forked_child_is_not_the_service(start_worker: Start) -> None:
     worker = start_worker("forms:forks")
     assert texts(list(worker.frames())) == [f"child ended by signal {int(signal.SIGTERM)}"]
+
+
+def test_a_forked_child_hears_no_stop_that_waits_for_the_end_of_a_send_of_its_parent() -> None:
+    """It would be a signal to a thread that the child does not have."""
+    ours, theirs = socket.socketpair()
+    channel = Channel(theirs.detach())
+    called: list[None] = []
+    channel.when_sent(lambda: called.append(None))
+    channel.abandon()
+    channel.send({})
+    ours.close()
+    assert not called
 
 
 # ---- What it costs ----
